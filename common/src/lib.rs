@@ -1,0 +1,19 @@
+//! What every stage shares and no chapter is about.
+//!
+//! Here is what is the same in each stage that uses it and boring on its own: options, logging, the
+//! listening socket, what an errno means. Never here: a loop over connections, a buffer, a timer, a
+//! policy. Those are the lesson, and each stage shows its own.
+
+pub mod accept;
+pub mod cli;
+mod fatal;
+mod listen;
+pub mod logging;
+mod report;
+pub mod stream;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+
+pub use fatal::Fatal;
+pub use listen::{BACKLOG, announce, listen};
+pub use report::report;

@@ -1,0 +1,81 @@
+//! The listening socket.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::Context;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// How many finished handshakes the kernel keeps for us until we `accept(2)` them.
+///
+/// `std` and mio ask for 128. When 2,000 clients connect at once the kernel then drops SYNs, and each
+/// of those clients tries again after a whole second. 4,096 is also Linux's own upper limit
+/// (`net.core.somaxconn`), so more would be cut to this without a word. See listen(2).
+pub const BACKLOG: i32 = 4096;
+
+/// Opens a TCP socket that clients can connect to. It blocks; a stage that does not want that says so.
+///
+/// # Errors
+///
+/// Names `addr`: the port is in use (`EADDRINUSE`), not ours to take (`EACCES`), or the address is no
+/// address of this machine (`EADDRNOTAVAIL`).
+pub fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    bind_and_listen(addr).with_context(|| format!("cannot listen on {addr}"))
+}
+
+fn bind_and_listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        // `[::]:9000` serves IPv4 clients as well. The default differs between systems.
+        socket.set_only_v6(false)?;
+    }
+    // Connections of the server that ran a moment ago linger in TIME_WAIT and would keep the port for
+    // another minute. On Windows the same option means something else: taking over a port in use.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Says on stdout, in one line, that clients can connect, and where: with port 0 only the kernel knows.
+///
+/// # Errors
+///
+/// If stdout cannot be written to.
+pub fn announce(addr: SocketAddr) -> anyhow::Result<()> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "listening on {addr}")
+        // A pipe is not a terminal: without this the line could stay in our own buffer.
+        .and_then(|()| stdout.flush())
+        .context("cannot say on stdout that we are listening")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_0_gets_a_free_port_from_the_kernel() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_ne!(listener.local_addr().unwrap().port(), 0);
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_that_names_it() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = first.local_addr().unwrap();
+        let error = listen(addr).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot listen on {addr}"));
+    }
+
+    #[test]
+    fn an_ipv6_wildcard_serves_ipv4_clients_too() {
+        let Ok(listener) = listen("[::]:0".parse().unwrap()) else {
+            eprintln!("skipped: no IPv6 on this machine");
+            return;
+        };
+        let port = listener.local_addr().unwrap().port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+}

@@ -1,0 +1,82 @@
+//! The two helpers: one `read(2)` and as many `write(2)` as it takes, told in words.
+//!
+//! A non-blocking call has more than two outcomes, and most of them are no error. Here is the whole
+//! table, once, so that a stage matches on words and `Err` always means: this connection is over.
+//!
+//! | the kernel says             | `read_from_stream`  | `write_to_stream`        |
+//! | --------------------------- | ------------------- | ------------------------ |
+//! | n bytes                     | `Bytes(n)`          | goes on, `All` at the end |
+//! | 0 bytes                     | `End`               | `Err(WriteZero)`         |
+//! | `EAGAIN`, `EWOULDBLOCK`     | `NotReady`          | `NotReady { taken }`     |
+//! | `EINTR`                     | asks again          | asks again               |
+//! | `ECONNRESET`, `EPIPE`, …    | `Err`               | `Err`                    |
+//!
+//! Both are generic over `Read` and `Write`, so a test can play the kernel.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+/// What one `read(2)` brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// This many bytes, at least one, are at the start of the buffer.
+    Bytes(usize),
+    /// No bytes for now. More may come.
+    NotReady,
+    /// The other side has sent its FIN: no more bytes will come. It may still be reading.
+    End,
+}
+
+/// How far a write got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// The kernel took every byte.
+    All,
+    /// The kernel took this many, perhaps none, and then said that its buffer is full.
+    NotReady {
+        /// How many bytes of the offered ones are on their way.
+        taken: usize,
+    },
+}
+
+/// Reads once, as much as there is room for in `buf`, which must not be empty.
+///
+/// # Errors
+///
+/// See read(2) and tcp(7). The connection cannot be used any more.
+pub fn read_from_stream(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<ReadOutcome> {
+    debug_assert!(!buf.is_empty(), "reading into no room looks like the end");
+    loop {
+        return match stream.read(buf) {
+            Ok(0) => Ok(ReadOutcome::End),
+            Ok(n) => Ok(ReadOutcome::Bytes(n)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(ReadOutcome::NotReady),
+            // A signal came first. Nothing was read and nothing is wrong, however often it happens.
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => Err(e),
+        };
+    }
+}
+
+/// Writes until every byte is taken or the kernel's send buffer is full.
+///
+/// It does not stop at a short write: only `EAGAIN` obliges the poller to tell us when there is room
+/// again (mio, "Draining readiness").
+///
+/// # Errors
+///
+/// See write(2) and tcp(7). The connection cannot be used any more.
+pub fn write_to_stream(stream: &mut impl Write, bytes: &[u8]) -> io::Result<WriteOutcome> {
+    let mut taken = 0;
+    while taken < bytes.len() {
+        match stream.write(&bytes[taken..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) => taken += n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                return Ok(WriteOutcome::NotReady { taken });
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(WriteOutcome::All)
+}

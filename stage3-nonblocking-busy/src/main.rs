@@ -1,0 +1,27 @@
+//! Stage 3: one thread that never waits.
+//!
+//! Every socket is non-blocking: a call that would have to wait says `EAGAIN` instead. So one thread
+//! can ask everybody in turn, and nobody keeps anybody else waiting. But it never stops asking.
+//!
+//! New here:    non-blocking sockets; a `Server` and its `Connection`s in place of stacks.
+//! Still wrong: it burns a full core while nobody says a word. Stage 4 lets the kernel do the asking.
+//! Try it:      `cargo run -p stage3-nonblocking-busy`, then `top` in another terminal.
+//! Read along:  `docs/src/stage3.md`
+
+mod connection;
+mod server;
+
+use anyhow::Context;
+
+use crate::server::Server;
+
+fn main() -> Result<(), common::Fatal> {
+    let options: common::cli::Limited = common::cli::parse(env!("CARGO_PKG_NAME"));
+    common::logging::init();
+    let listener = common::listen(options.addr)?;
+    let addr = listener.local_addr().context("cannot tell our own address")?;
+    let mut server = Server::new(listener, options.max_connections).context("cannot start")?;
+    common::announce(addr)?;
+    server.run().context("cannot go on")?;
+    Ok(())
+}

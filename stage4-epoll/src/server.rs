@@ -1,0 +1,180 @@
+//! The loop: sleep until the kernel has news, then serve those it names.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+
+use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use tracing::debug;
+
+use crate::connection::{Connection, READ_SIZE, State};
+
+/// How many events we take from the kernel at a time. The others keep until the next turn.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// What we hand to the kernel with a descriptor, and get back with each of its events
+/// (`epoll_data_t`): the number of the descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Token(u64);
+
+/// `epoll_wait(2)` counts in milliseconds.
+const RETRY_MILLIS: u16 = RETRY_PAUSE.as_millis() as u16;
+
+/// The listener's token. No descriptor has this number.
+const LISTENER: Token = Token(u64::MAX);
+
+/// The whole server: one thread, one epoll instance, every client.
+pub(crate) struct Server {
+    epoll: Epoll,
+    listener: TcpListener,
+    connections: HashMap<Token, Connection<TcpStream>>,
+    max_connections: usize,
+    /// Set while we do not watch the listener, because there is no room for another client: how many
+    /// there were then. As soon as there are fewer, somebody else can come in.
+    full_at: Option<usize>,
+    /// Every client reads into this one buffer: one per server, not one per client.
+    buf: Vec<u8>,
+    complaints: Complaints,
+}
+
+impl Server {
+    pub(crate) fn new(listener: TcpListener, max_connections: usize) -> io::Result<Self> {
+        // From here on accept(2) does not wait: it says EAGAIN.
+        listener.set_nonblocking(true)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        // Level-triggered: without EPOLLET the kernel repeats itself while somebody is waiting.
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER.0))?;
+        Ok(Self {
+            epoll,
+            listener,
+            connections: HashMap::new(),
+            max_connections,
+            full_at: None,
+            buf: vec![0; READ_SIZE],
+            complaints: Complaints::default(),
+        })
+    }
+
+    /// Serves clients for ever. An error here is about us, not about a client.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut events = vec![EpollEvent::empty(); EVENTS_PER_TURN];
+        loop {
+            let n = self.wait_for_events(&mut events)?;
+            for event in &events[..n] {
+                match Token(event.data()) {
+                    LISTENER => self.accept_ready()?,
+                    token => self.drain(token),
+                }
+            }
+            // `n == 0`: the pause is over. Perhaps somebody else has given a descriptor back.
+            if self.full_at.is_some_and(|clients| self.connections.len() < clients || n == 0) {
+                self.watch_listener(true)?;
+            }
+        }
+    }
+
+    /// Sleeps in `epoll_wait(2)` until there is something to do. Returns how many events there are.
+    fn wait_for_events(&mut self, events: &mut [EpollEvent]) -> io::Result<usize> {
+        let timeout = match self.full_at {
+            // No descriptor for the next client: somebody else on the machine may give one back.
+            Some(clients) if clients < self.max_connections => RETRY_MILLIS.into(),
+            _ => EpollTimeout::NONE,
+        };
+        match self.epoll.wait(events, timeout) {
+            Ok(n) => Ok(n),
+            // A signal cut the sleep short: Ctrl-Z and `fg` is enough. Nothing is lost, sleep again.
+            Err(Errno::EINTR) => Ok(0),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Takes in everyone who waits in the backlog, as far as there is room.
+    fn accept_ready(&mut self) -> io::Result<()> {
+        if self.connections.len() >= self.max_connections {
+            self.complaints.full(self.max_connections);
+            return self.watch_listener(false);
+        }
+        while self.connections.len() < self.max_connections {
+            match self.listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(e) => match classify(&e) {
+                    AcceptError::Fatal => return Err(e),
+                    AcceptError::Gone => {}
+                    AcceptError::NobodyWaiting => return Ok(()),
+                    AcceptError::OutOfResources => {
+                        self.complaints.out_of_resources(&e);
+                        return self.watch_listener(false);
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the kernel whether to name the listener. While we cannot take anybody in, it would name
+    /// it again and again: 300,000 wake-ups a second.
+    fn watch_listener(&mut self, watch: bool) -> io::Result<()> {
+        let flags = if watch { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        self.full_at = (!watch).then_some(self.connections.len());
+        Ok(self.epoll.modify(&self.listener, &mut EpollEvent::new(flags, LISTENER.0))?)
+    }
+
+    /// Takes in one client. Returns nothing: one who has already gone is no error of ours.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        debug!(client = %peer, "connected");
+        match self.watch(&stream) {
+            Ok(token) => {
+                self.connections.insert(token, Connection::new(stream, peer));
+            }
+            Err(e) => common::report(peer, Err(e)),
+        }
+    }
+
+    /// Asks the kernel to name a new client once whenever something changes. If bytes are here
+    /// already, that counts as a change.
+    fn watch(&self, stream: &TcpStream) -> io::Result<Token> {
+        stream.set_nonblocking(true)?;
+        // Or a second small write waits until the first is acknowledged: 40 ms.
+        stream.set_nodelay(true)?;
+        let token = Token(stream.as_raw_fd() as u64);
+        // EPOLLERR and EPOLLHUP need not be asked for.
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        self.epoll.add(stream, EpollEvent::new(flags, token.0))?;
+        Ok(token)
+    }
+
+    /// Serves one client until it has nothing more. Edge-triggered, the kernel says once that bytes
+    /// have come; if we left some, it would not say so again. A hang-up or an error is also found by
+    /// reading, behind the bytes that came before it.
+    fn drain(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        Self::serve_client(connection, &mut self.buf);
+        while connection.state == State::Ready {
+            Self::serve_client(connection, &mut self.buf);
+        }
+        if connection.state == State::Ended {
+            self.close(token);
+        }
+    }
+
+    /// Gives one client its turn. It returns nothing on purpose: whatever happens to one client is
+    /// written down in its `Connection` and cannot end the loop.
+    fn serve_client<S: Read + Write>(connection: &mut Connection<S>, buf: &mut [u8]) {
+        let end = match connection.turn(buf) {
+            Ok(State::Ended) => Ok(()),
+            Ok(state) => return connection.state = state,
+            Err(e) => Err(e),
+        };
+        common::report(connection.peer, end);
+        connection.state = State::Ended;
+    }
+
+    /// Lets go of one client. Dropping its stream closes the descriptor, and with the last descriptor
+    /// of a socket the kernel forgets to watch it: there is nothing to take back.
+    fn close(&mut self, token: Token) {
+        self.connections.remove(&token);
+    }
+}

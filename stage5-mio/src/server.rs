@@ -1,0 +1,305 @@
+//! The loop: sleep until there is news, mark who it is about, give each of them a turn.
+
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
+use common::stream::{ReadOutcome, read_from_stream};
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use tracing::{debug, info, warn};
+
+use crate::connection::{Connection, Next, READ_SIZE};
+use crate::table::Table;
+
+/// How many events we take from the kernel at a time. The others keep until the next turn.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// How many clients we take in before those who are in already get their turns again. accept(2) and
+/// what follows it take about 10 µs, so this is a millisecond.
+const ACCEPTS_PER_TURN: usize = 128;
+
+/// How long we go on paying what we owe after we were told to stop. Whoever runs us has been promised
+/// that it takes less than a second.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// How many reads of unanswered input we take from a client that we close: 16 MiB, more than the
+/// kernel holds for one.
+const DISCARDED_READS: usize = 256;
+
+/// The tokens that are no client's: those count from 1,000,000.
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+
+/// The whole server: one thread, one poller, every client.
+///
+/// ```text
+///           ┌───────────────────────── one turn of the loop ─────────────────────────┐
+///   sleep ─▶│ events mark clients │ each marked client has its turn │ accept the new │──┐
+///     ▲     └────────────────────────────────────────────────────────────────────────┘  │
+///     └──────── until an event; not at all while somebody is due another turn ◀─────────┘
+/// ```
+pub(crate) struct Server {
+    poll: Poll,
+    waker: Arc<Waker>,
+    listener: TcpListener,
+    connections: Table<Connection<TcpStream>>,
+    max_connections: usize,
+    /// The clients who are due a turn, each once: an event has named them, or their last turn was cut
+    /// short. Nobody will name them again, so this is the only record.
+    due: Vec<Token>,
+    /// Somebody may be waiting in the backlog. That too is told only once, so this stays true until
+    /// accept(2) itself says that nobody is left.
+    accept_pending: bool,
+    /// accept(2) has found no descriptor for a new client. Turns false when it finds one.
+    out_of_descriptors: bool,
+    /// Every client reads into this one buffer: one per server, not one per client.
+    buf: Vec<u8>,
+    complaints: Complaints,
+}
+
+/// Stops a [`Server`] from another thread.
+pub(crate) struct Stopper(Arc<Waker>);
+
+impl Stopper {
+    /// Ends the sleep of the loop and tells it to stop, in one: the waker has no other meaning.
+    pub(crate) fn stop(&self) {
+        if let Err(error) = self.0.wake() {
+            warn!(%error, "cannot wake the loop to stop it");
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn new(listener: std::net::TcpListener, max_connections: usize) -> io::Result<Self> {
+        // From here on accept(2) does not wait. `from_std` takes our word for it.
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
+            poll,
+            listener,
+            connections: Table::new(),
+            max_connections,
+            due: Vec::new(),
+            accept_pending: false,
+            out_of_descriptors: false,
+            buf: vec![0; READ_SIZE],
+            complaints: Complaints::default(),
+        })
+    }
+
+    /// A handle to stop the server with.
+    pub(crate) fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.waker))
+    }
+
+    /// Serves clients until somebody calls [`Stopper::stop`]. An error here is about us, not about a
+    /// client.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        // Locals, not fields: below we walk through them and change `self` at the same time. Both are
+        // used again in every turn, so a turn allocates nothing.
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let mut turns = Vec::new();
+        loop {
+            self.wait_for_events(&mut events)?;
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.somebody_knocks(),
+                    WAKER => return self.finish(&mut events),
+                    token => self.mark(token, event),
+                }
+            }
+            mem::swap(&mut self.due, &mut turns);
+            for token in turns.drain(..) {
+                self.serve_client(token);
+            }
+            // Last, so that clients who left during this turn have made room.
+            if self.accept_pending {
+                self.accept_ready()?;
+            }
+        }
+    }
+
+    /// Sleeps in `epoll_wait(2)`, `kevent(2)` or their like until there is something to do.
+    fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = match self.due.is_empty() {
+            true => self.accept_again_in(),
+            false => Some(Duration::ZERO),
+        };
+        poll(&mut self.poll, events, timeout)
+    }
+
+    /// How long the backlog can be left alone if no event comes. `None`: for ever.
+    fn accept_again_in(&self) -> Option<Duration> {
+        if !self.accept_pending || self.is_full() {
+            None // nobody is waiting; or somebody has to leave first, and that is an event
+        } else if self.out_of_descriptors {
+            Some(RETRY_PAUSE)
+        } else {
+            Some(Duration::ZERO)
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.connections.len() >= self.max_connections
+    }
+
+    /// Notes that somebody has connected. They may have to wait.
+    fn somebody_knocks(&mut self) {
+        self.accept_pending = true;
+        if self.is_full() {
+            self.complaints.full(self.max_connections);
+        }
+    }
+
+    /// Writes down what an event says about a client, and that the client is due a turn.
+    fn mark(&mut self, token: Token, event: &Event) {
+        // An event for a client who has left in the meantime is no surprise.
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let marks = &mut connection.marks;
+        // What has gone wrong, the next read(2) or write(2) will say, behind the bytes that came before.
+        marks.end_in_sight |= event.is_read_closed() || event.is_error();
+        marks.may_read |= event.is_readable() || marks.end_in_sight;
+        if !mem::replace(&mut marks.due, true) {
+            self.due.push(token);
+        }
+    }
+
+    /// Takes in those who wait in the backlog: as many as there is room for, and as a turn allows.
+    fn accept_ready(&mut self) -> io::Result<()> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            if self.is_full() {
+                return Ok(());
+            }
+            match self.listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(e) => match classify(&e) {
+                    AcceptError::Fatal => return Err(e),
+                    AcceptError::Gone => {}
+                    AcceptError::NobodyWaiting => {
+                        self.accept_pending = false;
+                        return Ok(());
+                    }
+                    AcceptError::OutOfResources => {
+                        self.out_of_descriptors = true;
+                        self.complaints.out_of_resources(&e);
+                        return Ok(());
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in one client. Returns nothing: one who has already gone is no error of ours.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        self.out_of_descriptors = false;
+        let token = self.connections.insert(Connection::new(stream));
+        debug!(client = token.0, %peer, "connected");
+        if let Err(e) = self.watch(token) {
+            common::report(token.0, Err(e));
+            self.close(token);
+        }
+    }
+
+    /// Asks the poller to name a new client once whenever something changes. A fresh socket can be
+    /// written to, which counts as a change: so each client gets a first event.
+    fn watch(&mut self, token: Token) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
+        // Or a second small write waits until the first is acknowledged: 40 ms.
+        connection.stream.set_nodelay(true)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut connection.stream, token, interest)
+    }
+
+    /// Gives one client its turn. It returns nothing on purpose: whatever happens to one client is
+    /// dealt with here and cannot end the loop.
+    fn serve_client(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        connection.marks.due = false;
+        let end = match connection.turn(&mut self.buf) {
+            Ok(Next::Wait) => return,
+            Ok(Next::Again) => {
+                connection.marks.due = true;
+                return self.due.push(token);
+            }
+            Ok(Next::Done) => Ok(()),
+            Err(e) => Err(e),
+        };
+        common::report(token.0, end);
+        self.close(token);
+    }
+
+    /// Lets go of one client. Dropping its stream closes the descriptor, and with the last descriptor
+    /// of a socket the kernel forgets to watch it: there is nothing to take back.
+    fn close(&mut self, token: Token) {
+        self.connections.remove(&token);
+    }
+
+    /// The end: takes in nobody, reads from nobody, and gives what we owe one chance to go out.
+    fn finish(&mut self, events: &mut Events) -> io::Result<()> {
+        info!(connections = self.connections.len(), "stopping");
+        let deadline = Instant::now() + STOP_GRACE;
+        for token in self.connections.tokens() {
+            self.take_leave(token);
+        }
+        while !self.connections.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let connections = self.connections.len();
+                warn!(connections, "stopped without paying what we owe: they do not read");
+                break;
+            }
+            poll(&mut self.poll, events, Some(left))?;
+            for event in events.iter() {
+                self.take_leave(event.token());
+            }
+        }
+        Ok(())
+    }
+
+    /// Pays one client what it will take, and closes once we owe nothing.
+    fn take_leave(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let end = match connection.flush() {
+            Ok(false) => return, // it will be named when there is room again
+            Ok(true) => part(&mut connection.stream, &mut self.buf),
+            Err(e) => Err(e),
+        };
+        common::report(token.0, end);
+        self.close(token);
+    }
+}
+
+/// Says goodbye to a client that may still be sending. close(2) with input unread sends a reset, and a
+/// reset destroys what is still on its way to the client (RFC 2525, section 2.17). So first the FIN,
+/// behind the last byte we owe, and then all input is taken from the kernel, unanswered.
+fn part(stream: &mut TcpStream, buf: &mut [u8]) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    for _ in 0..DISCARDED_READS {
+        match read_from_stream(stream, buf)? {
+            ReadOutcome::Bytes(_) => {}
+            ReadOutcome::NotReady | ReadOutcome::End => break,
+        }
+    }
+    Ok(())
+}
+
+/// Sleeps until there is an event or the time is over, and takes the events. `None`: no limit of time.
+fn poll(poll: &mut Poll, events: &mut Events, mut timeout: Option<Duration>) -> io::Result<()> {
+    loop {
+        match poll.poll(events, timeout) {
+            // A signal cut the sleep short (Ctrl-Z and `fg` is enough), and no events were taken. Take
+            // those that are there; whoever called us works out anew how long to sleep.
+            Err(e) if e.kind() == ErrorKind::Interrupted => timeout = Some(Duration::ZERO),
+            done => return done,
+        }
+    }
+}
