@@ -4,11 +4,13 @@ use std::io::{self, Read, Write};
 
 use common::stream::{ReadOutcome, WriteOutcome, read_from_stream, write_to_stream};
 
-use crate::outbox::{OUTBOX_LIMIT, Outbox};
+use crate::outbox::Outbox;
 
 /// How much we ask `read(2)` for, and so how much one turn can bring. At 4 KiB moving a lot of bytes
-/// takes five times as long; with more than 64 KiB a turn the other clients begin to notice.
-pub(crate) const READ_SIZE: usize = OUTBOX_LIMIT;
+/// takes five times as long; with more than 64 KiB a turn the other clients begin to notice. And one
+/// byte more, since people send round numbers: a read that fills the buffer to the brim cannot tell
+/// whether it was the last, and has to be followed by one that says `EAGAIN`.
+pub(crate) const READ_SIZE: usize = 64 * 1024 + 1;
 
 /// Whether a read that did not fill the buffer has emptied the socket, so that more bytes are a new
 /// event. True where mio sits on an edge-triggered poller: epoll(7), question 9. Elsewhere only

@@ -1,1 +1,5 @@
-fn main() {}
+//! The tool for exercises and measurements.
+
+fn main() {
+    println!("workshop: nothing here yet");
+}
