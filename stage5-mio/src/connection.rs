@@ -61,6 +61,8 @@ pub(crate) struct Marks {
     pub(crate) end_in_sight: bool,
     /// It is in the server's list of those who are due a turn. Turns false when it gets its turn.
     pub(crate) due: bool,
+    /// We have said goodbye while it was still sending.
+    pub(crate) parting: bool,
 }
 
 /// What the server should do with a client after its turn.

@@ -27,9 +27,8 @@ const ACCEPTS_PER_TURN: usize = 128;
 /// that it takes less than a second.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// How many reads of unanswered input we take from a client that we close: 16 MiB, more than the
-/// kernel holds for one.
-const DISCARDED_READS: usize = 256;
+/// How many reads of input that we will not answer a client gets at a time when we stop: 4 MiB.
+const DISCARDED_READS: usize = 64;
 
 /// The tokens that are no client's: those count from 1,000,000.
 const LISTENER: Token = Token(0);
@@ -85,7 +84,7 @@ impl Server {
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
             listener,
-            connections: Table::new(),
+            connections: Table::new(max_connections),
             max_connections,
             due: Vec::new(),
             accept_pending: false,
@@ -243,7 +242,7 @@ impl Server {
         self.connections.remove(&token);
     }
 
-    /// The end: takes in nobody, reads from nobody, and gives what we owe one chance to go out.
+    /// The end: takes in nobody, answers nobody, and gives what we owe one chance to go out.
     fn finish(&mut self, events: &mut Events) -> io::Result<()> {
         info!(connections = self.connections.len(), "stopping");
         let deadline = Instant::now() + STOP_GRACE;
@@ -254,7 +253,10 @@ impl Server {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let connections = self.connections.len();
-                warn!(connections, "stopped without paying what we owe: they do not read");
+                warn!(
+                    connections,
+                    "no more time for clients that do not read, or do not stop sending"
+                );
                 break;
             }
             poll(&mut self.poll, events, Some(left))?;
@@ -265,12 +267,16 @@ impl Server {
         Ok(())
     }
 
-    /// Pays one client what it will take, and closes once we owe nothing.
+    /// Pays one client what it will take, and says goodbye once we owe nothing.
     fn take_leave(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         let end = match connection.flush() {
             Ok(false) => return, // it will be named when there is room again
-            Ok(true) => part(&mut connection.stream, &mut self.buf),
+            Ok(true) => match part(connection, &mut self.buf) {
+                Ok(false) => return, // it will be named when more comes
+                Ok(true) => Ok(()),
+                Err(e) => Err(e),
+            },
             Err(e) => Err(e),
         };
         common::report(token.0, end);
@@ -278,18 +284,20 @@ impl Server {
     }
 }
 
-/// Says goodbye to a client that may still be sending. close(2) with input unread sends a reset, and a
-/// reset destroys what is still on its way to the client (RFC 2525, section 2.17). So first the FIN,
-/// behind the last byte we owe, and then all input is taken from the kernel, unanswered.
-fn part(stream: &mut TcpStream, buf: &mut [u8]) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
+/// Says goodbye to a client that may be sending: the FIN goes behind the last byte we owed, and what
+/// comes is taken from the kernel, unanswered. close(2) with input unread would send a reset, and that
+/// destroys what is still on its way to the client (RFC 2525, section 2.17). True when it is safe.
+fn part(connection: &mut Connection<TcpStream>, buf: &mut [u8]) -> io::Result<bool> {
+    connection.stream.shutdown(Shutdown::Write)?;
     for _ in 0..DISCARDED_READS {
-        match read_from_stream(stream, buf)? {
-            ReadOutcome::Bytes(_) => {}
-            ReadOutcome::NotReady | ReadOutcome::End => break,
+        match read_from_stream(&mut connection.stream, buf)? {
+            // It was sending, so more may be on the way: wait for its own end.
+            ReadOutcome::Bytes(_) => connection.marks.parting = true,
+            ReadOutcome::NotReady => return Ok(!connection.marks.parting),
+            ReadOutcome::End => return Ok(true),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Sleeps until there is an event or the time is over, and takes the events. `None`: no limit of time.

@@ -26,9 +26,11 @@ struct Slot<T> {
 }
 
 impl<T> Table<T> {
-    pub(crate) fn new() -> Self {
+    /// A table for so many clients. Its memory is only promised: a page of it costs nothing until the
+    /// first client sits there. And it never has to move, which would keep everyone waiting.
+    pub(crate) fn new(capacity: usize) -> Self {
         const { assert!(usize::BITS >= 64, "a token is a serial number and a slot") };
-        Self { slots: Vec::new(), free: Vec::new(), serial: 0 }
+        Self { slots: Vec::with_capacity(capacity), free: Vec::new(), serial: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -62,6 +62,10 @@ pub(crate) struct Marks {
     pub(crate) end_in_sight: bool,
     /// It is in the server's list of those who are due a turn. Turns false when it gets its turn.
     pub(crate) due: bool,
+    /// We have said goodbye while it was still sending.
+    pub(crate) parting: bool,
+    /// Everyone else was told the status when it was in the middle of a line.
+    pub(crate) status_due: bool,
     /// When the last event came. Only its idle timer looks at this.
     pub(crate) last_event: Option<Instant>,
 }

@@ -30,9 +30,8 @@ const ACCEPTS_PER_TURN: usize = 128;
 /// that it takes less than a second.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// How many reads of unanswered input we take from a client that we close: 16 MiB, more than the
-/// kernel holds for one.
-const DISCARDED_READS: usize = 256;
+/// How many reads of input that we will not answer a client gets at a time when we stop: 4 MiB.
+const DISCARDED_READS: usize = 64;
 
 /// How many timers of clients who have left may lie about, beyond one for each client who is here. A
 /// sweep looks at all of them, so it should pay.
@@ -107,7 +106,7 @@ impl Server {
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
             listener,
-            connections: Table::new(),
+            connections: Table::new(options.max_connections),
             max_connections: options.max_connections,
             due: Vec::new(),
             accept_pending: false,
@@ -147,6 +146,7 @@ impl Server {
             mem::swap(&mut self.due, &mut turns);
             for token in turns.drain(..) {
                 self.serve_client(token);
+                self.catch_up(token);
             }
             // Last, so that clients who left during this turn have made room.
             if self.accept_pending {
@@ -235,26 +235,45 @@ impl Server {
         }
     }
 
-    /// Tells everyone how many clients there are. Whoever has no room for the line, since it does not
-    /// read, or is in the middle of a line of its own, goes without until the next time.
+    /// Tells everyone how many clients there are.
     fn broadcast_status(&mut self) {
-        let connections = self.connections.len();
-        debug!(connections, "status");
-        let plural = if connections == 1 { "" } else { "s" };
-        let line = format!("Server status: {connections} active connection{plural}\n");
+        debug!(connections = self.connections.len(), "status");
+        let line = self.status();
         for token in self.connections.tokens() {
-            let Some(connection) = self.connections.get_mut(&token) else { continue };
-            if connection.stream.mid_line {
-                continue;
-            }
-            let outbox = connection.outbox.get_or_insert_default();
-            if outbox.room() < line.len() {
-                continue;
-            }
-            outbox.push(line.as_bytes());
-            if !mem::replace(&mut connection.marks.due, true) {
-                self.due.push(token);
-            }
+            self.tell(token, &line);
+        }
+    }
+
+    fn status(&self) -> String {
+        let connections = self.connections.len();
+        let plural = if connections == 1 { "" } else { "s" };
+        format!("Server status: {connections} active connection{plural}\n")
+    }
+
+    /// Puts a line into the outbox of one client, unless that would cut a line of its own in two: then
+    /// it waits for the end of that. Whoever has no room, since it does not read, goes without.
+    fn tell(&mut self, token: Token, line: &str) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        connection.marks.status_due = connection.stream.mid_line;
+        if connection.stream.mid_line {
+            return;
+        }
+        let outbox = connection.outbox.get_or_insert_default();
+        if outbox.room() < line.len() {
+            return;
+        }
+        outbox.push(line.as_bytes());
+        if !mem::replace(&mut connection.marks.due, true) {
+            self.due.push(token);
+        }
+    }
+
+    /// Tells a client the status whose turn may have ended the line that it was in the middle of.
+    fn catch_up(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        if connection.marks.status_due && !connection.stream.mid_line {
+            let line = self.status();
+            self.tell(token, &line);
         }
     }
 
@@ -348,7 +367,7 @@ impl Server {
         self.connections.remove(&token);
     }
 
-    /// The end: takes in nobody, reads from nobody, and gives what we owe one chance to go out.
+    /// The end: takes in nobody, answers nobody, and gives what we owe one chance to go out.
     fn finish(&mut self, events: &mut Events) -> io::Result<()> {
         info!(connections = self.connections.len(), "stopping");
         let deadline = Instant::now() + STOP_GRACE;
@@ -359,7 +378,10 @@ impl Server {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let connections = self.connections.len();
-                warn!(connections, "stopped without paying what we owe: they do not read");
+                warn!(
+                    connections,
+                    "no more time for clients that do not read, or do not stop sending"
+                );
                 break;
             }
             poll(&mut self.poll, events, Some(left))?;
@@ -370,12 +392,16 @@ impl Server {
         Ok(())
     }
 
-    /// Pays one client what it will take, and closes once we owe nothing.
+    /// Pays one client what it will take, and says goodbye once we owe nothing.
     fn take_leave(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         let end = match connection.flush() {
             Ok(false) => return, // it will be named when there is room again
-            Ok(true) => part(&mut connection.stream.stream, &mut self.buf),
+            Ok(true) => match part(connection, &mut self.buf) {
+                Ok(false) => return, // it will be named when more comes
+                Ok(true) => Ok(()),
+                Err(e) => Err(e),
+            },
             Err(e) => Err(e),
         };
         common::report(token.0, end);
@@ -383,18 +409,20 @@ impl Server {
     }
 }
 
-/// Says goodbye to a client that may still be sending. close(2) with input unread sends a reset, and a
-/// reset destroys what is still on its way to the client (RFC 2525, section 2.17). So first the FIN,
-/// behind the last byte we owe, and then all input is taken from the kernel, unanswered.
-fn part(stream: &mut TcpStream, buf: &mut [u8]) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
+/// Says goodbye to a client that may be sending: the FIN goes behind the last byte we owed, and what
+/// comes is taken from the kernel, unanswered. close(2) with input unread would send a reset, and that
+/// destroys what is still on its way to the client (RFC 2525, section 2.17). True when it is safe.
+fn part(connection: &mut Connection<Lines<TcpStream>>, buf: &mut [u8]) -> io::Result<bool> {
+    connection.stream.stream.shutdown(Shutdown::Write)?;
     for _ in 0..DISCARDED_READS {
-        match read_from_stream(stream, buf)? {
-            ReadOutcome::Bytes(_) => {}
-            ReadOutcome::NotReady | ReadOutcome::End => break,
+        match read_from_stream(&mut connection.stream, buf)? {
+            // It was sending, so more may be on the way: wait for its own end.
+            ReadOutcome::Bytes(_) => connection.marks.parting = true,
+            ReadOutcome::NotReady => return Ok(!connection.marks.parting),
+            ReadOutcome::End => return Ok(true),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Sleeps until there is an event or the time is over, and takes the events. `None`: no limit of time.

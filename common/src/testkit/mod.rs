@@ -1,1 +1,46 @@
-//! x
+//! For tests only: a server as a child process, clients of every kind, and the contract they check.
+//!
+//! What a test sees is what a client sees, so the same sentences hold for six servers that have
+//! nothing in common but their behaviour. Nothing here sleeps to be on the safe side: a test waits for
+//! what it needs to see, and a deadline only keeps a broken server from hanging it.
+
+pub mod client;
+pub mod contract;
+pub mod server;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test calls it broken. No test is slower for it: it is reached
+/// only by a server that has failed. Generous, because the machine may be busy with other tests.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds, for what happens in another process and sends us no event.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "still not true after {DEADLINE:?}: {what}");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Says that a test proves nothing on this system. To see it: `cargo test -- --nocapture`.
+pub fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+/// Makes a test of each sentence in [`contract`], against one server.
+#[macro_export]
+macro_rules! contract {
+    ($exe:expr; $($sentence:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $sentence() {
+                $crate::testkit::contract::$sentence($exe);
+            }
+        )+
+    };
+}
+
+pub use crate::contract;

@@ -1,0 +1,200 @@
+//! Clients: polite ones, and every other kind.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::{DEADLINE, eventually};
+
+/// How much a client that sends a lot sends at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// A client that blocks, and gives up after [`DEADLINE`].
+pub struct Client {
+    /// For what a test wants to do by hand.
+    pub stream: TcpStream,
+}
+
+impl Client {
+    /// Takes over a connected stream.
+    #[track_caller]
+    pub fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("nodelay");
+        stream.set_read_timeout(Some(DEADLINE)).expect("read timeout");
+        stream.set_write_timeout(Some(DEADLINE)).expect("write timeout");
+        Self { stream }
+    }
+
+    /// Sends bytes and does not look at what comes back.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("cannot send");
+    }
+
+    /// Reads exactly as many bytes as are expected, and compares.
+    #[track_caller]
+    pub fn expect(&mut self, expected: &[u8]) {
+        let mut got = vec![0; expected.len()];
+        self.stream.read_exact(&mut got).expect("the bytes did not all come back");
+        assert!(got == expected, "{} bytes came back, but other ones", got.len());
+    }
+
+    /// Sends bytes and reads them back.
+    #[track_caller]
+    pub fn round_trip(&mut self, bytes: &[u8]) {
+        self.send(bytes);
+        self.expect(bytes);
+    }
+
+    /// Half-close: nothing more will be sent from here (FIN), but we go on reading.
+    #[track_caller]
+    pub fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("cannot half-close");
+    }
+
+    /// Reads up to the end.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).expect("not a clean end");
+        bytes
+    }
+
+    /// Whether there is nothing to read now: no byte, no end, no error.
+    #[track_caller]
+    pub fn has_heard_nothing(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("nonblocking");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("blocking");
+        matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Closes with a reset in place of a FIN: SO_LINGER with a time of zero, see socket(7).
+    #[track_caller]
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("linger");
+    }
+
+    /// Sends `bytes`, over and over, until neither the kernel nor the server takes any more, and reads
+    /// nothing. `barrier` gives the server turns, to do what it can. Returns how many bytes went out.
+    #[track_caller]
+    pub fn fill(&mut self, bytes: &[u8], mut barrier: impl FnMut()) -> io::Result<usize> {
+        /// After so many turns of the server without room for one more byte it is stuck.
+        const ENOUGH: usize = 30;
+        self.stream.set_nonblocking(true)?;
+        let (mut sent, mut refused) = (0, 0);
+        while refused < ENOUGH {
+            match self.stream.write(&bytes[sent % bytes.len()..]) {
+                Ok(n) => (sent, refused) = (sent + n, 0),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    barrier();
+                    refused += 1;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        self.stream.set_nonblocking(false)?;
+        Ok(sent)
+    }
+}
+
+/// Random bytes, the same in every run.
+pub fn random_bytes(n: usize) -> Vec<u8> {
+    let mut bytes = vec![0; n];
+    fastrand::Rng::with_seed(n as u64).fill(&mut bytes);
+    bytes
+}
+
+/// A client that never stops sending and never stops reading. It ends when this is dropped.
+pub struct Flood {
+    stream: TcpStream,
+    back: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// Starts to send, and waits until it is well under way.
+    #[track_caller]
+    pub fn start(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).expect("cannot connect");
+        let flood =
+            Self { back: Arc::default(), over: Arc::default(), threads: Vec::new(), stream };
+        flood.run()
+    }
+
+    #[track_caller]
+    fn run(mut self) -> Self {
+        let mut writer = self.stream.try_clone().expect("clone");
+        let mut reader = self.stream.try_clone().expect("clone");
+        let (over, back) = (Arc::clone(&self.over), Arc::clone(&self.back));
+        self.threads.push(thread::spawn(move || {
+            let chunk = vec![b'f'; 8 * CHUNK];
+            while !over.load(Ordering::Relaxed) && writer.write_all(&chunk).is_ok() {}
+        }));
+        self.threads.push(thread::spawn(move || {
+            let mut chunk = vec![0; 8 * CHUNK];
+            while let Ok(n @ 1..) = reader.read(&mut chunk) {
+                back.fetch_add(n as u64, Ordering::Relaxed);
+            }
+        }));
+        self.wait_for_more(1024 * 1024);
+        self
+    }
+
+    /// How many bytes have come back so far.
+    pub fn bytes_back(&self) -> u64 {
+        self.back.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more bytes have come back.
+    #[track_caller]
+    pub fn wait_for_more(&self, bytes: u64) {
+        let goal = self.bytes_back() + bytes;
+        eventually("the flood flows", || self.bytes_back() >= goal);
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.stream.shutdown(Shutdown::Both);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Sends all of `bytes`, half-closes, and reads at the same time what comes back, up to the end.
+#[track_caller]
+pub fn stream_through(client: &mut Client, bytes: &[u8]) -> Vec<u8> {
+    let mut writer = client.stream.try_clone().expect("clone");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // If the server has closed, the reader finds out.
+            if writer.write_all(bytes).is_ok() {
+                let _ = writer.shutdown(Shutdown::Write);
+            }
+        });
+        client.read_to_end()
+    })
+}
+
+/// Lets this process have so many descriptors, if the system allows. False if it does not.
+#[cfg(unix)]
+pub fn allow_descriptors(n: u64) -> bool {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
+    soft >= n || (hard >= n && setrlimit(Resource::RLIMIT_NOFILE, n, hard).is_ok())
+}
+
+/// Lets this process have so many descriptors. There is no such limit here.
+#[cfg(not(unix))]
+pub fn allow_descriptors(_: u64) -> bool {
+    true
+}

@@ -1,0 +1,134 @@
+//! What clients cost: CPU, wake-ups, threads, memory.
+
+use std::time::{Duration, Instant};
+
+use crate::testkit::client::{Client, allow_descriptors, random_bytes};
+use crate::testkit::server::Server;
+use crate::testkit::{eventually, skipped};
+
+/// How many clients are silent, and for how long.
+const SILENT: usize = 1_000;
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// 1,000 silent clients: nothing wakes up, nothing runs.
+pub fn a_thousand_silent_clients_cost_no_cpu(exe: &str) {
+    silence(exe, 0);
+}
+
+/// The same, but for one timer: the status, at most once in that time.
+pub fn a_thousand_silent_clients_cost_no_more_wakeups_than_timers(exe: &str) {
+    silence(exe, 1);
+}
+
+fn silence(exe: &str, timers: u64) {
+    if !allow_descriptors(SILENT as u64 + 1_000) {
+        return skipped("needs 2,000 descriptors");
+    }
+    let server = Server::start(exe);
+    let mut clients: Vec<_> = (0..SILENT).map(|_| server.connect()).collect();
+    // Stage 1 is in the first one's read(2) now, the others have all been in here since.
+    clients[0].round_trip(b"hello");
+    eventually("nothing has run for a while", || {
+        let before = server.usage();
+        std::thread::park_timeout(Duration::from_millis(50));
+        before.map(|usage| usage.wakeups) == server.usage().map(|usage| usage.wakeups)
+    });
+    let Some(before) = server.usage() else { return skipped("needs /proc") };
+    // Nobody answers: this is a silence of five seconds, and what we measure.
+    clients[0].stream.set_read_timeout(Some(SILENCE)).expect("read timeout");
+    let _ = clients[0].stream.peek(&mut [0]);
+    let after = server.usage().expect("/proc was there");
+    let (wakeups, cpu) = (after.wakeups - before.wakeups, after.cpu - before.cpu);
+    assert!(wakeups <= timers, "{wakeups} wake-ups in {SILENCE:?}");
+    assert!(cpu < Duration::from_millis(10), "{cpu:?} of CPU in {SILENCE:?}");
+}
+
+/// With nobody there, it asks, and asks, and asks. Half a second of CPU is enough to see it.
+pub fn burns_a_full_core_for_nothing(exe: &str) {
+    let server = Server::start(exe);
+    let Some(before) = server.usage() else { return skipped("needs /proc") };
+    eventually("half a second of CPU is gone", || {
+        let now = server.usage().expect("/proc was there");
+        assert!(now.wakeups - before.wakeups < 100, "it sleeps now and then");
+        now.cpu - before.cpu > Duration::from_millis(500)
+    });
+}
+
+/// A thread for each client, and none when they have left.
+pub fn takes_a_thread_per_client(exe: &str) {
+    let server = Server::start(exe);
+    let Some(before) = server.usage() else { return skipped("needs /proc") };
+    let clients = talking_clients(&server, 100);
+    assert_eq!(server.usage().expect("/proc was there").threads, before.threads + 100);
+    drop(clients);
+    eventually("their threads have ended", || {
+        server.usage().expect("/proc was there").threads == before.threads
+    });
+}
+
+/// As many threads with a hundred clients as with none.
+pub fn takes_no_thread_per_client(exe: &str) {
+    let server = Server::start(exe);
+    let Some(before) = server.usage() else { return skipped("needs /proc") };
+    let _clients = talking_clients(&server, 100);
+    assert_eq!(server.usage().expect("/proc was there").threads, before.threads);
+}
+
+/// 10,000 clients at once, each of them served; and one that is silent costs at most 64 bytes of memory
+/// (of ours: the kernel's sockets are another matter), by the slope from 1,000 to 10,000 of them.
+pub fn serves_10_000_clients_for_64_bytes_each(exe: &str) {
+    if !allow_descriptors(11_000) {
+        return skipped("needs 11,000 descriptors");
+    }
+    let server = Server::start(exe);
+    let mut clients = talking_clients(&server, 1_000);
+    let few = server.usage();
+    clients.extend(talking_clients(&server, 9_000));
+    let many = server.usage();
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.round_trip(&i.to_le_bytes());
+    }
+    if let (Some(few), Some(many)) = (few, many) {
+        let each = many.rss.saturating_sub(few.rss) / 9_000;
+        assert!(each <= 64, "{each} bytes for each idle client");
+    } else {
+        skipped("the memory needs /proc");
+    }
+    // 10,000 FINs would leave 10,000 ports in TIME_WAIT.
+    clients.into_iter().for_each(Client::reset);
+    server.assert_still_serving();
+}
+
+/// 20 clients that write without end and never read: 8 MiB for all of them, and the others are served.
+pub fn clients_that_only_write_cannot_fill_the_memory(exe: &str) {
+    let server = Server::start(exe);
+    let mut polite = server.connect();
+    polite.round_trip(b"hello");
+    let Some(before) = server.usage() else { return skipped("needs /proc") };
+    let bytes = random_bytes(1024 * 1024);
+    let _deaf: Vec<_> = (0..20)
+        .map(|_| {
+            let mut deaf = server.connect();
+            deaf.fill(&bytes, || polite.round_trip(b"and I?")).expect("cannot fill");
+            deaf
+        })
+        .collect();
+    let grown = server.usage().expect("/proc was there").rss.saturating_sub(before.rss);
+    assert!(grown <= 8 * 1024 * 1024, "{grown} bytes for 20 clients that never read");
+    polite.round_trip(b"I am served");
+    server.assert_still_serving();
+}
+
+/// Clients that have been served once, so we know that they are in.
+fn talking_clients(server: &Server, n: usize) -> Vec<Client> {
+    let start = Instant::now();
+    let clients = (0..n)
+        .map(|_| {
+            let mut client = server.connect();
+            client.round_trip(b"hello");
+            client
+        })
+        .collect();
+    eprintln!("{n} clients in {:?}", start.elapsed());
+    clients
+}

@@ -1,0 +1,134 @@
+//! Every byte comes back.
+
+use std::time::Instant;
+
+use crate::testkit::client::{random_bytes, stream_through};
+use crate::testkit::server::{Server, Signal};
+use crate::testkit::{eventually, skipped};
+
+const MIB: usize = 1024 * 1024;
+
+/// 64 MiB, each piece read back before the next is sent: nobody's buffers fill up.
+pub fn echoes_64_mib_sent_in_pieces(exe: &str) {
+    let server = Server::start(exe);
+    let mut client = server.connect();
+    let bytes = random_bytes(64 * MIB);
+    for piece in bytes.chunks(64 * 1024) {
+        client.round_trip(piece);
+    }
+}
+
+/// 64 MiB at once, from a client that reads while it writes. Whoever is slower waits for the other.
+pub fn echoes_64_mib_sent_in_one_stream(exe: &str) {
+    let server = Server::start(exe);
+    let bytes = random_bytes(64 * MIB);
+    assert!(stream_through(&mut server.connect(), &bytes) == bytes);
+}
+
+/// Bytes that come one by one go back one by one, and none waits for the next.
+pub fn echoes_single_bytes(exe: &str) {
+    let server = Server::start(exe);
+    let mut client = server.connect();
+    for byte in random_bytes(2_000) {
+        client.round_trip(&[byte]);
+    }
+}
+
+/// The client sends, says that it will send no more (FIN), and only then begins to read.
+pub fn half_close_gets_every_byte_back(exe: &str) {
+    let server = Server::start(exe);
+    for size in [1, 2, 1023, 1024, 4095, 4096, 4097, 8192, 65_535, 65_536] {
+        let mut client = server.connect();
+        let bytes = random_bytes(size);
+        client.send(&bytes);
+        client.half_close();
+        assert!(client.read_to_end() == bytes, "after {size} bytes");
+    }
+}
+
+/// The same with more than a read or a kernel buffer holds.
+pub fn half_close_after_8_mib_gets_every_byte_back(exe: &str) {
+    let server = Server::start(exe);
+    for size in [65_537, 65_538, 131_074, MIB, 8 * MIB] {
+        let bytes = random_bytes(size);
+        let mut client = server.connect();
+        assert!(stream_through(&mut client, &bytes) == bytes, "after {size} bytes");
+    }
+}
+
+/// The client connects, sends and half-closes while the server cannot look. When it does, bytes and FIN
+/// are there together: one event, and no other will come.
+pub fn bytes_that_come_together_with_the_fin_come_back(exe: &str) {
+    let server = Server::start(exe);
+    for size in [1, 4096, 65_536] {
+        if !server.signal(Signal::Stop) {
+            return skipped("needs SIGSTOP");
+        }
+        let mut client = server.connect();
+        let bytes = random_bytes(size);
+        client.send(&bytes);
+        client.half_close();
+        server.signal(Signal::Continue);
+        assert!(client.read_to_end() == bytes, "after {size} bytes");
+    }
+}
+
+/// A client that connects and leaves without a word.
+pub fn a_client_that_says_nothing_gets_nothing(exe: &str) {
+    let server = Server::start(exe);
+    let mut client = server.connect();
+    client.half_close();
+    assert_eq!(client.read_to_end(), b"");
+    server.assert_still_serving();
+}
+
+/// Without `TCP_NODELAY` every second piece of an answer waits until the client's delayed
+/// acknowledgement: 40 ms. The median tells, since a busy machine does not delay most of them.
+pub fn answers_without_delay(exe: &str) {
+    const MESSAGES: usize = 21;
+    let server = Server::start(exe);
+    let mut client = server.connect();
+    let message = random_bytes(140_000);
+    let mut times: Vec<_> = (0..MESSAGES)
+        .map(|_| {
+            let start = Instant::now();
+            client.round_trip(&message);
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    let median = times[MESSAGES / 2];
+    assert!(median.as_millis() < 38, "half of the messages took {median:?} or more");
+}
+
+/// Ctrl-Z and `fg`: `epoll_wait(2)` fails with `EINTR`, and nobody who is connected notices. The same
+/// for a terminal that changes its size.
+pub fn survives_ctrl_z_and_fg(exe: &str) {
+    let server = Server::start(exe);
+    let mut client = server.connect();
+    client.round_trip(b"before");
+    for _ in 0..20 {
+        server.wait_until_idle();
+        if !server.signal(Signal::Stop) {
+            return skipped("needs SIGSTOP");
+        }
+        client.send(b"meanwhile");
+        server.signal(Signal::Continue);
+        client.expect(b"meanwhile");
+        server.signal(Signal::WindowChange);
+        client.round_trip(b"after");
+    }
+    drop(client);
+    server.assert_still_serving();
+}
+
+impl Server {
+    /// Waits until it sleeps, unless it is one that never does.
+    fn wait_until_idle(&self) {
+        let Some(before) = self.usage() else { return };
+        eventually("the server sleeps, or burns CPU for nothing", || {
+            self.state() == Some('S')
+                || self.usage().is_some_and(|now| (now.cpu - before.cpu).as_millis() >= 5)
+        });
+    }
+}

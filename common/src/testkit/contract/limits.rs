@@ -1,0 +1,146 @@
+//! When there is no room for another client.
+
+use std::time::{Duration, Instant};
+
+use crate::testkit::client::Client;
+use crate::testkit::server::Server;
+use crate::testkit::skipped;
+
+/// How many come, which is more than can be in.
+const CLIENTS: usize = 200;
+
+/// 64 descriptors and 200 clients: nobody is turned away, nothing spins, and as one leaves, one who
+/// waited is served, although nobody connects any more.
+pub fn who_waited_for_a_descriptor_is_served_when_one_leaves(exe: &str) {
+    if cfg!(not(unix)) {
+        return skipped("there is no such limit here");
+    }
+    let server = Server::start_with_descriptors(exe, 64);
+    let mut crowd = Crowd::connect(&server, 40..64);
+    crowd.assert_no_spin(&server);
+    crowd.leave_one_by_one();
+    server.assert_still_serving();
+    assert!(server.log().lines().count() <= 3, "{}", server.log());
+}
+
+/// The same, but the CPU: a server that spins by design.
+pub fn who_waited_for_a_descriptor_is_served_by_a_server_that_spins(exe: &str) {
+    if cfg!(not(unix)) {
+        return skipped("there is no such limit here");
+    }
+    let server = Server::start_with_descriptors(exe, 64);
+    Crowd::connect(&server, 40..64).leave_one_by_one();
+    server.assert_still_serving();
+    assert!(server.log().lines().count() <= 3, "{}", server.log());
+}
+
+/// `--max-connections 50` and 200 clients.
+pub fn who_waited_at_the_limit_is_served_when_one_leaves(exe: &str) {
+    let server = Server::start_with(exe, &["--max-connections", "50"]);
+    let mut crowd = Crowd::connect(&server, 50..51);
+    crowd.assert_no_spin(&server);
+    crowd.leave_one_by_one();
+    server.assert_still_serving();
+    assert!(server.log().lines().count() <= 3, "{}", server.log());
+}
+
+/// The same, but the CPU: a server that spins by design.
+pub fn who_waited_at_the_limit_is_served_by_a_server_that_spins(exe: &str) {
+    let server = Server::start_with(exe, &["--max-connections", "50"]);
+    Crowd::connect(&server, 50..51).leave_one_by_one();
+    server.assert_still_serving();
+    assert!(server.log().lines().count() <= 3, "{}", server.log());
+}
+
+/// At the limit with nobody waiting, nothing is said; with somebody waiting, it is said once.
+pub fn says_that_it_is_full_only_when_somebody_waits(exe: &str) {
+    let server = Server::start_with(exe, &["--max-connections", "2"]);
+    let (mut first, mut second) = (server.connect(), server.connect());
+    second.round_trip(b"two are in");
+    first.round_trip(b"two are in");
+    assert!(!server.log().contains("full"), "{}", server.log());
+    let mut third = server.connect();
+    third.send(b"and I?");
+    server.wait_for_log("full");
+    first.round_trip(b"still");
+    drop(first);
+    third.expect(b"and I?");
+}
+
+/// More clients than there is room for. All have sent a byte, and those who are in have it back.
+struct Crowd {
+    inside: Vec<Client>,
+    waiting: Vec<Client>,
+}
+
+impl Crowd {
+    #[track_caller]
+    fn connect(server: &Server, room: std::ops::Range<usize>) -> Self {
+        let mut waiting = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = server.connect();
+            client.send(b"!");
+            waiting.push(client);
+        }
+        let mut crowd = Self { inside: Vec::new(), waiting };
+        while crowd.inside.len() < room.start {
+            crowd.let_one_in();
+        }
+        // Those who are in prove that the server turns. Now nobody new must come in but those on the way.
+        for _ in 0..3 {
+            crowd.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
+            while let Some(index) = crowd.served() {
+                let client = crowd.waiting.swap_remove(index);
+                crowd.enter(client);
+            }
+        }
+        assert!(room.contains(&crowd.inside.len()), "{} are in", crowd.inside.len());
+        crowd
+    }
+
+    fn served(&self) -> Option<usize> {
+        self.waiting.iter().position(|client| !client.has_heard_nothing())
+    }
+
+    #[track_caller]
+    fn enter(&mut self, mut client: Client) {
+        client.expect(b"!");
+        self.inside.push(client);
+    }
+
+    /// Waits until one of those outside is served.
+    #[track_caller]
+    fn let_one_in(&mut self) {
+        let mut index = None;
+        crate::testkit::eventually("somebody who waited is served", || {
+            index = self.served();
+            index.is_some()
+        });
+        let client = self.waiting.swap_remove(index.expect("somebody is served"));
+        self.enter(client);
+    }
+
+    /// With people waiting and nobody leaving: under 5 % of a core, and those who are in are served.
+    #[track_caller]
+    fn assert_no_spin(&mut self, server: &Server) {
+        let Some(before) = server.usage() else { return skipped("the CPU needs /proc") };
+        let start = Instant::now();
+        let client = &mut self.inside[0];
+        client.stream.set_read_timeout(Some(Duration::from_millis(1_500))).expect("timeout");
+        let _ = client.stream.peek(&mut [0]); // nobody says anything: 1.5 seconds of it
+        client.stream.set_read_timeout(Some(crate::testkit::DEADLINE)).expect("timeout");
+        let cpu = server.usage().expect("/proc was there").cpu - before.cpu;
+        let share = cpu.as_secs_f64() / start.elapsed().as_secs_f64();
+        assert!(share < 0.05, "{:.1} % of a core while people wait", share * 100.0);
+        self.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
+    }
+
+    #[track_caller]
+    fn leave_one_by_one(mut self) {
+        while !self.waiting.is_empty() {
+            drop(self.inside.swap_remove(0));
+            self.let_one_in();
+        }
+        self.inside.iter_mut().for_each(|client| client.round_trip(b"everyone was in"));
+    }
+}

@@ -1,0 +1,107 @@
+//! How a server ends.
+
+use std::time::Duration;
+
+use crate::testkit::client::{Client, random_bytes};
+use crate::testkit::server::{Server, Signal};
+use crate::testkit::{eventually, skipped};
+
+/// What is promised to whoever stops it.
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// It catches no signal, so Ctrl-C and `kill` end the process as it stands: no exit code.
+pub fn a_signal_kills_it(exe: &str) {
+    let server = Server::start(exe);
+    server.assert_still_serving();
+    if !server.signal(Signal::Terminate) {
+        return skipped("needs signals");
+    }
+    let (status, _, _) = server.wait_for_end();
+    assert_eq!(status.code(), None, "killed by a signal");
+}
+
+/// Idle, with nobody there, on Ctrl-C and on `kill`.
+pub fn stops_within_a_second_when_idle(exe: &str) {
+    for signal in [Signal::Interrupt, Signal::Terminate] {
+        let server = Server::start(exe);
+        server.wait_until_it_sleeps();
+        if !server.signal(signal) {
+            return skipped("needs signals");
+        }
+        assert_clean_end(server);
+    }
+}
+
+/// With clients who are connected: silent ones, one who has just spoken, one who never reads.
+pub fn stops_within_a_second_with_clients_connected(exe: &str) {
+    let server = Server::start(exe);
+    let mut silent: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    let mut polite = server.connect();
+    polite.round_trip(b"hello");
+    let mut deaf = server.connect();
+    deaf.fill(&random_bytes(1024 * 1024), || polite.round_trip(b"and I?")).expect("cannot fill");
+    if !server.signal(Signal::Terminate) {
+        return skipped("needs signals");
+    }
+    assert_clean_end(server);
+    assert_eq!(polite.read_to_end(), b"", "a clean end, not a reset");
+    assert_eq!(silent[0].read_to_end(), b"", "a clean end, not a reset");
+}
+
+/// A client has its bytes in the kernel's buffers, the server's outbox and its own unread input when
+/// the signal comes. Whatever the server had read comes back, and then a clean end.
+pub fn what_it_has_read_is_still_delivered_when_it_stops(exe: &str) {
+    let server = Server::start(exe);
+    let mut polite = server.connect();
+    let mut client = server.connect();
+    let bytes = random_bytes(1024 * 1024);
+    let sent = client.fill(&bytes, || polite.round_trip(b"and I?")).expect("cannot fill");
+    let Some(unread) = settled(|| unread_by_the_server(&client)) else {
+        return skipped("needs /proc/net/tcp");
+    };
+    server.signal(Signal::Terminate);
+    // From here on it reads nothing that it would have to send back.
+    server.wait_for_log("stopping");
+    let got = client.read_to_end();
+    assert!(got.len() >= sent - unread, "{} of {sent} bytes, {unread} never read", got.len());
+    assert!(got.iter().eq(bytes.iter().cycle().take(got.len())));
+    assert_clean_end(server);
+}
+
+/// What does not change for a while. The kernel moves bytes now and then, on timers of its own.
+fn settled<T: PartialEq>(mut value: impl FnMut() -> T) -> T {
+    let (mut last, mut same) = (value(), 0);
+    eventually("it has settled", || {
+        std::thread::park_timeout(Duration::from_millis(20));
+        let now = value();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same >= 10
+    });
+    last
+}
+
+#[track_caller]
+fn assert_clean_end(server: Server) {
+    let (status, stdout, elapsed) = server.wait_for_end();
+    assert!(status.success(), "{status}");
+    assert_eq!(stdout, "");
+    assert!(elapsed < A_SECOND, "it took {elapsed:?}");
+}
+
+/// How many of a client's bytes are still in the kernel: sent and not acknowledged, or acknowledged and
+/// not read. See proc_pid_net(5): a line of `/proc/net/tcp` has the addresses and `tx_queue:rx_queue`.
+fn unread_by_the_server(client: &Client) -> Option<usize> {
+    let port =
+        |addr: std::io::Result<std::net::SocketAddr>| Some(format!(":{:04X}", addr.ok()?.port()));
+    let ours = port(client.stream.local_addr())?;
+    let theirs = port(client.stream.peer_addr())?;
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let queues = |from: &str, to: &str| {
+        let line = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let found = line.into_iter().find(|f| f[1].ends_with(from) && f[2].ends_with(to))?;
+        let (tx, rx) = found[4].split_once(':')?;
+        Some((usize::from_str_radix(tx, 16).ok()?, usize::from_str_radix(rx, 16).ok()?))
+    };
+    Some(queues(&ours, &theirs)?.0 + queues(&theirs, &ours)?.1)
+}

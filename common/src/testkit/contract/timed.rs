@@ -1,0 +1,206 @@
+//! What a server does without being asked.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::testkit::client::{Client, Flood};
+use crate::testkit::server::{Server, Signal, run};
+use crate::testkit::{DEADLINE, skipped};
+
+/// Short enough for a test and long enough to tell one tick from the next.
+const INTERVAL: Duration = Duration::from_millis(200);
+const EVERY_200_MS: [&str; 2] = ["--status-interval", "200ms"];
+
+/// Every client is told how many there are, and one of them is one.
+pub fn tells_everyone_how_many_there_are(exe: &str) {
+    let server = Server::start_with(exe, &EVERY_200_MS);
+    let mut first = Listener::new(server.connect());
+    first.wait_for("Server status: 1 active connection");
+    let mut second = Listener::new(server.connect());
+    second.wait_for("Server status: 2 active connections");
+    first.wait_for("Server status: 2 active connections");
+    drop(second);
+    first.wait_for("Server status: 1 active connection");
+    let mut crowd: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    crowd.iter_mut().for_each(|client| client.send(b"\n"));
+    first.wait_for("Server status: 41 active connections");
+    crowd.into_iter().for_each(Client::reset);
+    first.wait_for("Server status: 1 active connection");
+}
+
+/// While somebody floods: never early, never twice, and the last tick is on the same grid as the first.
+/// How exactly, the measurements tell: a test on a busy machine can only say that nothing is carried over.
+pub fn the_status_keeps_its_grid_under_load(exe: &str) {
+    const TICKS: u32 = 20;
+    let server = Server::start_with(exe, &EVERY_200_MS);
+    let mut listener = Listener::new(server.connect());
+    let flood = Flood::start(server.addr());
+    let first = listener.next_arrival();
+    let last = (0..TICKS).map(|_| listener.next_arrival()).last().expect("there were ticks");
+    let elapsed = last - first;
+    // The first may have been late, and then the others come sooner after it; but not by a tick.
+    assert!(elapsed > INTERVAL * (TICKS - 1), "{TICKS} ticks in {elapsed:?}");
+    // A busy machine may make it skip some.
+    assert!(elapsed < INTERVAL * TICKS * 3, "{TICKS} ticks in {elapsed:?}");
+    drop(flood);
+}
+
+/// Take the status lines out of what comes back, and what is left is what was sent.
+pub fn without_the_status_lines_it_is_the_exact_echo(exe: &str) {
+    let server = Server::start_with(exe, &["--status-interval", "1ms"]);
+    let mut text = String::new();
+    for i in 0..200_000 {
+        text += &format!(
+            "line {i} of a text that is longer than a read, and not as long as the next\n"
+        );
+    }
+    let mut client = server.connect();
+    let back = crate::testkit::client::stream_through(&mut client, text.as_bytes());
+    let back = String::from_utf8(back).expect("no character was cut in two");
+    let (status, echo): (Vec<_>, Vec<_>) =
+        back.split_inclusive('\n').partition(|line| line.starts_with("Server status: "));
+    assert!(!status.is_empty(), "there were no status lines, so this shows nothing");
+    assert!(status.iter().all(|line| line.ends_with(" active connection\n")), "cut in two");
+    assert!(echo.concat() == text, "a line was cut in two, or a byte is missing");
+}
+
+/// Somebody who has said half a line is not interrupted, and is told, once, when the line has ended.
+pub fn nobody_is_interrupted_in_the_middle_of_a_line(exe: &str) {
+    let server = Server::start_with(exe, &EVERY_200_MS);
+    let mut other = Listener::new(server.connect());
+    let mut client = server.connect();
+    client.round_trip(b"half a li");
+    (0..3).for_each(|_| {
+        other.next_arrival();
+    });
+    client.round_trip(b"ne\n");
+    let mut client = Listener::new(client);
+    assert_eq!(client.next_line(), "Server status: 2 active connections\n");
+}
+
+/// Clients that never read, with their outboxes full of echoes, and a status line for each of them a
+/// thousand times a second: there is no room for it, so it is left out.
+pub fn status_lines_for_clients_that_never_read_cost_no_memory(exe: &str) {
+    let server = Server::start_with(exe, &["--status-interval", "1ms"]);
+    let lines = b"my own line\n".repeat(100_000);
+    let mut polite = Listener::new(server.connect());
+    let mut deaf: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    for client in &mut deaf {
+        // The end of a status line shows that the server has had a turn.
+        client
+            .fill(&lines, || {
+                polite.next_arrival();
+            })
+            .expect("cannot fill");
+    }
+    let Some(before) = server.usage() else { return skipped("needs /proc") };
+    (0..500).for_each(|_| {
+        polite.next_arrival();
+    });
+    let grown = server.usage().expect("/proc was there").rss.saturating_sub(before.rss);
+    assert!(grown <= 10 * 128 * 1024, "{grown} bytes for ten clients who never read");
+}
+
+/// Whoever is silent for a second is closed, not before and not much later. Whoever talks is not.
+pub fn a_silent_client_is_closed_in_time_and_a_talking_one_is_not(exe: &str) {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let server = Server::start_with(exe, &["--idle-timeout", "1s"]);
+    let mut talking = server.connect();
+    let mut silent = server.connect();
+    let mut never_spoke = server.connect();
+    let last_word = Instant::now();
+    silent.round_trip(b"my last word\n");
+    while silent.has_heard_nothing() {
+        talking.round_trip(b"blah\n");
+        assert!(last_word.elapsed() < DEADLINE, "the silent client is still there");
+    }
+    let elapsed = last_word.elapsed();
+    assert!(elapsed >= TIMEOUT, "closed after {elapsed:?}");
+    assert!(elapsed < 3 * TIMEOUT, "closed after {elapsed:?}");
+    assert_eq!(silent.read_to_end(), b"", "a clean end");
+    assert_eq!(never_spoke.read_to_end(), b"", "a clean end");
+    talking.round_trip(b"I am still here\n");
+}
+
+/// Stopped for longer than the timeout. Who has spoken meanwhile was not silent.
+pub fn ctrl_z_does_not_make_clients_silent(exe: &str) {
+    let server = Server::start_with(exe, &["--idle-timeout", "300ms"]);
+    let mut client = server.connect();
+    client.round_trip(b"hello\n");
+    server.wait_until_it_sleeps();
+    if !server.signal(Signal::Stop) {
+        return skipped("needs SIGSTOP");
+    }
+    client.send(b"are you there?\n");
+    // Nobody answers: the server is stopped for twice the timeout.
+    client.stream.set_read_timeout(Some(Duration::from_millis(600))).expect("timeout");
+    let _ = client.stream.peek(&mut [0]);
+    client.stream.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    server.signal(Signal::Continue);
+    client.expect(b"are you there?\n");
+}
+
+/// Without `--idle-timeout`, silence is golden; with it, clients who come and go leave no timers.
+pub fn timers_of_clients_who_have_left_do_not_pile_up(exe: &str) {
+    let server = Server::start_with(exe, &["--idle-timeout", "1h"]);
+    let come_and_go = |n: usize| (0..n).for_each(|_| server.connect().round_trip_and_reset());
+    come_and_go(3_000);
+    let Some(before) = server.usage() else { return skipped("needs /proc") };
+    come_and_go(10_000);
+    let grown = server.usage().expect("/proc was there").rss.saturating_sub(before.rss);
+    assert!(grown <= 128 * 1024, "{grown} bytes left behind by 10,000 clients");
+}
+
+/// An interval of nothing would never sleep.
+pub fn a_bad_duration_is_one_clear_line(exe: &str) {
+    for bad in ["0s", "0", "soon", "1ns", "-5s", "1000000years"] {
+        for option in ["--status-interval", "--idle-timeout"] {
+            let output = run(exe, &[&format!("{option}={bad}")]);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{option}={bad}: {stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            assert!(stderr.contains(option) && stderr.contains(bad), "{stderr}");
+        }
+    }
+}
+
+/// A client that listens to lines.
+struct Listener(BufReader<TcpStream>);
+
+impl Listener {
+    fn new(client: Client) -> Self {
+        Self(BufReader::new(client.stream))
+    }
+
+    #[track_caller]
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("no line came");
+        line
+    }
+
+    /// When the next line came.
+    #[track_caller]
+    fn next_arrival(&mut self) -> Instant {
+        self.next_line();
+        Instant::now()
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, expected: &str) {
+        let start = Instant::now();
+        while self.next_line().trim_end() != expected {
+            assert!(start.elapsed() < DEADLINE, "never said: {expected}");
+        }
+    }
+}
+
+impl Client {
+    #[track_caller]
+    fn round_trip_and_reset(mut self) {
+        self.round_trip(b"hello\n");
+        self.stream.flush().expect("flush");
+        self.reset();
+    }
+}

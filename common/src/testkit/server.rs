@@ -1,0 +1,296 @@
+//! A server under test: the real binary, as a child process, on a port of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::{DEADLINE, eventually};
+
+/// A running server. It is killed when this is dropped.
+pub struct Server {
+    child: Child,
+    addr: SocketAddr,
+    stdout: BufReader<ChildStdout>,
+    log: Arc<Mutex<String>>,
+}
+
+/// Signals that tests send.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// What `kill` sends.
+    Terminate,
+    /// Ctrl-Z, but one that cannot be caught.
+    Stop,
+    /// `fg`.
+    Continue,
+    /// The terminal has another size.
+    WindowChange,
+}
+
+/// What a process has used, as `/proc` tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Time on a CPU, of all threads that are still there.
+    pub cpu: Duration,
+    /// How often a thread went to sleep and was woken: voluntary context switches.
+    pub wakeups: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Resident memory, in bytes.
+    pub rss: u64,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Server {
+    /// Starts the binary on a free port of the loopback interface.
+    #[track_caller]
+    pub fn start(exe: &str) -> Self {
+        Self::start_with(exe, &[])
+    }
+
+    /// The same, with options.
+    #[track_caller]
+    pub fn start_with(exe: &str, options: &[&str]) -> Self {
+        let mut command = command(exe);
+        command.args(options).arg("127.0.0.1:0");
+        Self::spawn(command).with_log()
+    }
+
+    /// The same, on another address.
+    #[track_caller]
+    pub fn start_on(exe: &str, addr: &str) -> Self {
+        let mut command = command(exe);
+        command.arg(addr);
+        Self::spawn(command).with_log()
+    }
+
+    /// The same, with `RUST_LOG`.
+    #[track_caller]
+    pub fn start_with_log_level(exe: &str, level: &str) -> Self {
+        let mut command = command(exe);
+        command.arg("127.0.0.1:0").env("RUST_LOG", level);
+        Self::spawn(command).with_log()
+    }
+
+    /// The same, and whoever was to read its stderr has gone: each line it logs is an `EPIPE`.
+    #[track_caller]
+    pub fn start_without_a_reader_of_its_log(exe: &str) -> Self {
+        let mut command = command(exe);
+        command.arg("127.0.0.1:0").env("RUST_LOG", "debug");
+        let mut server = Self::spawn(command);
+        drop(server.child.stderr.take());
+        server
+    }
+
+    /// The same, with room for so many descriptors in all. Unix only: elsewhere there is no limit.
+    #[track_caller]
+    pub fn start_with_descriptors(exe: &str, limit: usize) -> Self {
+        // A shell can lower its limit and then become the server. We cannot, without lowering ours.
+        let mut command = command("sh");
+        let script = "ulimit -n \"$0\" && exec \"$@\"";
+        command.args(["-c", script, &limit.to_string(), exe, "127.0.0.1:0"]);
+        Self::spawn(command).with_log()
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("cannot start the server");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("cannot read the server's stdout");
+        let addr = line.strip_prefix("listening on ").and_then(|addr| addr.trim_end().parse().ok());
+        let Some(addr) = addr else {
+            let _ = child.kill();
+            let output = child.wait_with_output().expect("cannot read what it said");
+            panic!("no word of where it listens: {line:?}, {output:?}");
+        };
+        Self { child, addr, stdout, log: Arc::default() }
+    }
+
+    /// Reads the log as it is written, so that the server never waits for us.
+    fn with_log(mut self) -> Self {
+        let mut stderr = self.child.stderr.take().expect("stderr is piped");
+        let log = Arc::clone(&self.log);
+        thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = stderr.read(&mut buf) {
+                log.lock().expect("log").push_str(&String::from_utf8_lossy(&buf[..n]));
+            }
+        });
+        self
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A new client. It is connected, which does not mean that it has been accepted.
+    #[track_caller]
+    pub fn connect(&self) -> Client {
+        Client::new(TcpStream::connect(self.addr).expect("cannot connect"))
+    }
+
+    /// Every hostile test ends with this.
+    #[track_caller]
+    pub fn assert_still_serving(&self) {
+        self.connect().round_trip(b"and it still serves\n");
+    }
+
+    /// What it has said on stderr so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("log").clone()
+    }
+
+    /// Waits until the log says so.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        eventually(&format!("the log says {text:?}"), || self.log().contains(text));
+    }
+
+    /// Sends a signal. False where there are none.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) -> bool {
+        use nix::sys::signal::{Signal as Unix, kill};
+        let unix = match signal {
+            Signal::Interrupt => Unix::SIGINT,
+            Signal::Terminate => Unix::SIGTERM,
+            Signal::Stop => Unix::SIGSTOP,
+            Signal::Continue => Unix::SIGCONT,
+            Signal::WindowChange => Unix::SIGWINCH,
+        };
+        kill(nix::unistd::Pid::from_raw(self.child.id() as i32), unix).expect("cannot signal");
+        if matches!(signal, Signal::Stop) && self.state().is_some() {
+            eventually("it has stopped", || self.state() == Some('T'));
+        }
+        true
+    }
+
+    /// Sends a signal. False where there are none.
+    #[cfg(not(unix))]
+    pub fn signal(&self, _: Signal) -> bool {
+        false
+    }
+
+    /// Waits until it has ended, and returns how, what else it said on stdout, and how long it took.
+    #[track_caller]
+    pub fn wait_for_end(mut self) -> (ExitStatus, String, Duration) {
+        let start = Instant::now();
+        let status = wait(&mut self.child);
+        let elapsed = start.elapsed();
+        (status, self.rest_of_stdout(), elapsed)
+    }
+
+    /// Kills it, and returns what it has said on stdout behind its first line.
+    #[track_caller]
+    pub fn kill(mut self) -> String {
+        self.child.kill().expect("cannot kill");
+        self.rest_of_stdout()
+    }
+
+    #[track_caller]
+    fn rest_of_stdout(&mut self) -> String {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("stdout is text");
+        rest
+    }
+
+    /// What it has used so far. `None` where there is no `/proc`.
+    pub fn usage(&self) -> Option<Usage> {
+        usage(self.child.id())
+    }
+
+    /// R: running, S: sleeping, T: stopped. `None` where there is no `/proc`.
+    pub fn state(&self) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        stat.rsplit(')').next()?.trim_start().chars().next()
+    }
+
+    /// Waits until the main thread sleeps: it has done all there was to do.
+    #[track_caller]
+    pub fn wait_until_it_sleeps(&self) {
+        if self.state().is_some() {
+            eventually("the server sleeps", || self.state() == Some('S'));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
+
+/// Runs a server that is expected to end by itself, and returns what it said.
+#[track_caller]
+pub fn run(exe: &str, args: &[&str]) -> Output {
+    let mut child = command(exe).args(args).spawn().expect("cannot start the server");
+    wait(&mut child);
+    child.wait_with_output().expect("cannot read what it said")
+}
+
+/// A command whose output we get, that asks nobody anything, and is not helped by our environment.
+fn command(exe: &str) -> Command {
+    let mut command = Command::new(exe);
+    command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[track_caller]
+fn wait(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("cannot wait for the server") {
+            return status;
+        }
+        if start.elapsed() > DEADLINE {
+            let _ = child.kill();
+            panic!("it has not ended after {DEADLINE:?}");
+        }
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+fn usage(pid: u32) -> Option<Usage> {
+    let proc = format!("/proc/{pid}");
+    let mut usage = Usage {
+        cpu: Duration::ZERO,
+        wakeups: 0,
+        descriptors: std::fs::read_dir(format!("{proc}/fd")).ok()?.count(),
+        rss: 1024 * field(&std::fs::read_to_string(format!("{proc}/status")).ok()?, "VmRSS:")?,
+        threads: 0,
+    };
+    for task in std::fs::read_dir(format!("{proc}/task")).ok()? {
+        // A thread may end between the listing and the reading.
+        let task = task.ok()?.path();
+        let (Ok(status), Ok(schedstat)) = (
+            std::fs::read_to_string(task.join("status")),
+            std::fs::read_to_string(task.join("schedstat")),
+        ) else {
+            continue;
+        };
+        usage.threads += 1;
+        usage.wakeups += field(&status, "\nvoluntary_ctxt_switches:")?;
+        usage.cpu += Duration::from_nanos(schedstat.split(' ').next()?.parse().ok()?);
+    }
+    Some(usage)
+}
+
+/// The number behind a name in a file of `/proc`.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.split_once(name)?.1.split_whitespace().next()?.parse().ok()
+}

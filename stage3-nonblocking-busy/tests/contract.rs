@@ -1,0 +1,40 @@
+//! What stage 3 can and cannot do.
+
+common::testkit::contract! {
+    env!("CARGO_BIN_EXE_stage3-nonblocking-busy");
+
+    // What every stage can do.
+    echoes_64_mib_sent_in_pieces,
+    echoes_single_bytes,
+    half_close_gets_every_byte_back,
+    bytes_that_come_together_with_the_fin_come_back,
+    a_client_that_says_nothing_gets_nothing,
+    answers_without_delay,
+    survives_ctrl_z_and_fg,
+    a_reset_in_mid_stream_hurts_nobody,
+    resets_by_the_hundred_hurt_nobody_and_do_not_fill_the_log,
+    a_reset_before_accept_hurts_nobody,
+    comings_and_goings_leave_nothing_behind,
+
+    // What is true of this one.
+    the_second_client_is_served_while_the_first_is_silent,
+    burns_a_full_core_for_nothing,
+    takes_no_thread_per_client,
+    a_client_that_does_not_read_is_cut_off_and_the_log_says_so,
+    a_client_that_never_stops_sending_keeps_nobody_waiting,
+    who_waited_for_a_descriptor_is_served_by_a_server_that_spins,
+    who_waited_at_the_limit_is_served_by_a_server_that_spins,
+    a_bad_limit_is_one_clear_line,
+    a_signal_kills_it,
+
+    // How it is started, and what it says.
+    says_where_it_listens_and_nothing_else_on_stdout,
+    puts_no_colour_into_a_log_that_is_a_file,
+    never_logs_what_a_client_sends,
+    serves_on_when_nobody_reads_its_log_any_more,
+    a_port_in_use_is_one_clear_line,
+    a_bad_address_or_option_is_one_clear_line,
+    somebody_elses_address_is_one_clear_line,
+    help_and_version_are_no_errors,
+    listens_on_ipv6_too,
+}

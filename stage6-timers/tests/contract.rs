@@ -1,0 +1,57 @@
+//! What stage 6 can and cannot do.
+
+common::testkit::contract! {
+    env!("CARGO_BIN_EXE_stage6-timers");
+
+    // What every stage can do.
+    echoes_64_mib_sent_in_pieces,
+    echoes_single_bytes,
+    half_close_gets_every_byte_back,
+    bytes_that_come_together_with_the_fin_come_back,
+    a_client_that_says_nothing_gets_nothing,
+    answers_without_delay,
+    survives_ctrl_z_and_fg,
+    a_reset_in_mid_stream_hurts_nobody,
+    resets_by_the_hundred_hurt_nobody_and_do_not_fill_the_log,
+    a_reset_before_accept_hurts_nobody,
+    comings_and_goings_leave_nothing_behind,
+    echoes_64_mib_sent_in_one_stream,
+    half_close_after_8_mib_gets_every_byte_back,
+
+    // What is true of this one.
+    the_second_client_is_served_while_the_first_is_silent,
+    a_thousand_silent_clients_cost_no_more_wakeups_than_timers,
+    takes_no_thread_per_client,
+    a_client_that_does_not_read_is_kept_and_bounded,
+    a_slow_reader_gets_every_byte_back,
+    clients_that_only_write_cannot_fill_the_memory,
+    serves_10_000_clients_for_64_bytes_each,
+    a_client_that_never_stops_sending_keeps_nobody_waiting,
+    who_waited_for_a_descriptor_is_served_when_one_leaves,
+    who_waited_at_the_limit_is_served_when_one_leaves,
+    says_that_it_is_full_only_when_somebody_waits,
+    a_bad_limit_is_one_clear_line,
+    stops_within_a_second_when_idle,
+    stops_within_a_second_with_clients_connected,
+    what_it_has_read_is_still_delivered_when_it_stops,
+    tells_everyone_how_many_there_are,
+    the_status_keeps_its_grid_under_load,
+    without_the_status_lines_it_is_the_exact_echo,
+    nobody_is_interrupted_in_the_middle_of_a_line,
+    status_lines_for_clients_that_never_read_cost_no_memory,
+    a_silent_client_is_closed_in_time_and_a_talking_one_is_not,
+    ctrl_z_does_not_make_clients_silent,
+    timers_of_clients_who_have_left_do_not_pile_up,
+    a_bad_duration_is_one_clear_line,
+
+    // How it is started, and what it says.
+    says_where_it_listens_and_nothing_else_on_stdout,
+    puts_no_colour_into_a_log_that_is_a_file,
+    never_logs_what_a_client_sends,
+    serves_on_when_nobody_reads_its_log_any_more,
+    a_port_in_use_is_one_clear_line,
+    a_bad_address_or_option_is_one_clear_line,
+    somebody_elses_address_is_one_clear_line,
+    help_and_version_are_no_errors,
+    listens_on_ipv6_too,
+}
