@@ -37,10 +37,6 @@ impl<T> Table<T> {
         self.slots.len() - self.free.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Puts `value` in a free slot, under a token that nobody has had before.
     pub(crate) fn insert(&mut self, value: T) -> Token {
         self.serial += 1;
@@ -62,16 +58,10 @@ impl<T> Table<T> {
     }
 
     pub(crate) fn remove(&mut self, token: &Token) -> Option<T> {
-        let value = self
-            .slots
-            .get_mut(token.0 % MAX_SLOTS)
-            .filter(|slot| slot.token == *token)?
-            .value
-            .take();
-        if value.is_some() {
-            self.free.push((token.0 % MAX_SLOTS) as u32);
-        }
-        value
+        self.get_mut(token)?;
+        let slot = token.0 % MAX_SLOTS;
+        self.free.push(slot as u32);
+        self.slots[slot].value.take()
     }
 
     /// The tokens of everyone who is here.

@@ -352,7 +352,8 @@ impl Server {
             Ok(Next::Wait) => return,
             Ok(Next::Again) => {
                 connection.marks.due = true;
-                return self.due.push(token);
+                self.due.push(token);
+                return;
             }
             Ok(Next::Done) => Ok(()),
             Err(e) => Err(e),
@@ -374,13 +375,12 @@ impl Server {
         for token in self.connections.tokens() {
             self.take_leave(token);
         }
-        while !self.connections.is_empty() {
+        while self.connections.len() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let connections = self.connections.len();
                 warn!(
-                    connections,
-                    "no more time for clients that do not read, or do not stop sending"
+                    connections = self.connections.len(),
+                    "out of time: they do not read, or send on"
                 );
                 break;
             }
@@ -392,16 +392,12 @@ impl Server {
         Ok(())
     }
 
-    /// Pays one client what it will take, and says goodbye once we owe nothing.
+    /// Takes a step towards a clean end with one client, and closes if it was the last.
     fn take_leave(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
-        let end = match connection.flush() {
-            Ok(false) => return, // it will be named when there is room again
-            Ok(true) => match part(connection, &mut self.buf) {
-                Ok(false) => return, // it will be named when more comes
-                Ok(true) => Ok(()),
-                Err(e) => Err(e),
-            },
+        let end = match part(connection, &mut self.buf) {
+            Ok(false) => return, // an event will come
+            Ok(true) => Ok(()),
             Err(e) => Err(e),
         };
         common::report(token.0, end);
@@ -409,10 +405,13 @@ impl Server {
     }
 }
 
-/// Says goodbye to a client that may be sending: the FIN goes behind the last byte we owed, and what
-/// comes is taken from the kernel, unanswered. close(2) with input unread would send a reset, and that
-/// destroys what is still on its way to the client (RFC 2525, section 2.17). True when it is safe.
+/// Pays a client what we owe and then says goodbye: the FIN goes behind the last byte, and what comes is
+/// taken from the kernel, unanswered. close(2) with input unread would send a reset, and that destroys
+/// what is still on its way to the client (RFC 2525, section 2.17). True when it is safe to close.
 fn part(connection: &mut Connection<Lines<TcpStream>>, buf: &mut [u8]) -> io::Result<bool> {
+    if !connection.flush()? {
+        return Ok(false);
+    }
     connection.stream.stream.shutdown(Shutdown::Write)?;
     for _ in 0..DISCARDED_READS {
         match read_from_stream(&mut connection.stream, buf)? {
