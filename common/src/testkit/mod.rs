@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod contract;
+pub mod script;
 pub mod server;
 
 use std::thread;
