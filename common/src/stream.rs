@@ -80,3 +80,6 @@ pub fn write_to_stream(stream: &mut impl Write, bytes: &[u8]) -> io::Result<Writ
     }
     Ok(WriteOutcome::All)
 }
+
+#[cfg(test)]
+mod tests;
