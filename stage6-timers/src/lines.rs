@@ -36,3 +36,6 @@ impl<S: Write> Write for Lines<S> {
         self.stream.flush()
     }
 }
+
+#[cfg(test)]
+mod tests;
