@@ -56,7 +56,7 @@ pub(crate) struct Marks {
     pub(crate) due: bool,
     /// We have said goodbye while it was still sending.
     pub(crate) parting: bool,
-    /// Everyone else was told the status when it was in the middle of a line.
+    /// It is to be told the status as soon as it is not in the middle of a line.
     pub(crate) status_due: bool,
     /// When the last event came. Only its idle timer looks at this.
     pub(crate) last_event: Option<Instant>,

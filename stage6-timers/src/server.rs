@@ -146,7 +146,7 @@ impl Server {
             mem::swap(&mut self.due, &mut turns);
             for token in turns.drain(..) {
                 self.serve_client(token);
-                self.catch_up(token);
+                self.tell_status(token); // if it has just ended its line
             }
             // Last, so that clients who left during this turn have made room.
             if self.accept_pending {
@@ -238,42 +238,31 @@ impl Server {
     /// Tells everyone how many clients there are.
     fn broadcast_status(&mut self) {
         debug!(connections = self.connections.len(), "status");
-        let line = self.status();
         for token in self.connections.tokens() {
-            self.tell(token, &line);
+            if let Some(connection) = self.connections.get_mut(&token) {
+                connection.marks.status_due = true;
+            }
+            self.tell_status(token);
         }
     }
 
-    fn status(&self) -> String {
+    /// Tells one client the status if that is due, unless it would cut a line of its own in two: then it
+    /// is told at the end of that line. Whoever has no room, since it does not read, goes without.
+    fn tell_status(&mut self, token: Token) {
         let connections = self.connections.len();
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        if !connection.marks.status_due || connection.stream.mid_line {
+            return;
+        }
+        connection.marks.status_due = false;
         let plural = if connections == 1 { "" } else { "s" };
-        format!("Server status: {connections} active connection{plural}\n")
-    }
-
-    /// Puts a line into the outbox of one client, unless that would cut a line of its own in two: then
-    /// it waits for the end of that. Whoever has no room, since it does not read, goes without.
-    fn tell(&mut self, token: Token, line: &str) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        connection.marks.status_due = connection.stream.mid_line;
-        if connection.stream.mid_line {
-            return;
-        }
+        let line = format!("Server status: {connections} active connection{plural}\n");
         let outbox = connection.outbox.get_or_insert_default();
-        if outbox.room() < line.len() {
-            return;
-        }
-        outbox.push(line.as_bytes());
-        if !mem::replace(&mut connection.marks.due, true) {
-            self.due.push(token);
-        }
-    }
-
-    /// Tells a client the status whose turn may have ended the line that it was in the middle of.
-    fn catch_up(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        if connection.marks.status_due && !connection.stream.mid_line {
-            let line = self.status();
-            self.tell(token, &line);
+        if outbox.room() >= line.len() {
+            outbox.push(line.as_bytes());
+            if !mem::replace(&mut connection.marks.due, true) {
+                self.due.push(token);
+            }
         }
     }
 
@@ -324,7 +313,7 @@ impl Server {
     /// Takes in one client. Returns nothing: one who has already gone is no error of ours.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         self.out_of_descriptors = false;
-        let token = self.connections.insert(Connection::new(Lines::new(stream)));
+        let token = self.connections.insert(Connection::new(Lines { stream, mid_line: false }));
         debug!(client = token.0, %peer, "connected");
         if let Err(e) = self.watch(token) {
             common::report(token.0, Err(e));
