@@ -21,26 +21,20 @@ const SHORT_READ_MEANS_DRAINED: bool =
 /// One client.
 ///
 /// ```text
-///            read → 0 (FIN)                  nothing owed
-///   Open ───────────────────────▶ Draining ───────────────▶ Next::Done
-///     └──────────────── any error: `turn` returns Err ─────────┘
+///                 the kernel does not take all
+///   owes nothing ─────────────────────────────▶ owes some
+///    │    ▲                                         │
+///    │    └──────────────── all is paid ────────────┘
+///    └─ read → 0 (FIN) ─▶ Next::Done       in both: any error ─▶ Err
 /// ```
+///
+/// We read only from those to whom we owe nothing. So when the client's FIN is read, all is paid.
 pub(crate) struct Connection<S> {
     pub(crate) stream: S,
     /// What the kernel would not take yet. Mostly there is none, so it is a pointer and not a buffer:
     /// an idle client costs tens of bytes.
     pub(crate) outbox: Option<Box<Outbox>>,
-    phase: Phase,
     pub(crate) marks: Marks,
-}
-
-/// How far through its life a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Bytes may come.
-    Open,
-    /// The client has sent its FIN and may still be reading. We pay what we owe, and then close.
-    Draining,
 }
 
 /// What we have been told about a client and have not used up. It is told only once.
@@ -60,17 +54,17 @@ pub(crate) struct Marks {
 /// What the server should do with a client after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Nothing can move. Wait for an event.
+    /// Nothing can move: no bytes to read, or no room to write. Wait for an event.
     Wait,
     /// Its turn is over, but more could move, and no event will say so. Come back.
     Again,
-    /// It has sent its last byte, and so have we. Close.
+    /// It has sent its last byte, and has it back. Close.
     Done,
 }
 
 impl<S: Read + Write> Connection<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, outbox: None, phase: Phase::Open, marks: Marks::default() }
+        Self { stream, outbox: None, marks: Marks::default() }
     }
 
     /// One turn: pay what we owe, then at most one `read(2)` and the echo of it. So nobody keeps the
@@ -78,15 +72,21 @@ impl<S: Read + Write> Connection<S> {
     pub(crate) fn turn(&mut self, buf: &mut [u8]) -> io::Result<Next> {
         // While we owe bytes we read none. They stay in the kernel, its buffer fills up, TCP closes the
         // window, and the client's write(2) has to wait. That is back-pressure, and it cost us an `if`.
-        if self.flush()? && self.phase == Phase::Open && self.marks.may_read {
-            self.echo(buf)?;
+        if !self.flush()? || !self.marks.may_read {
+            return Ok(Next::Wait);
         }
-        Ok(match self.phase {
-            _ if self.outbox.is_some() => Next::Wait, // for room in the kernel's buffer
-            Phase::Draining => Next::Done,
-            Phase::Open if self.marks.may_read => Next::Again,
-            Phase::Open => Next::Wait, // for bytes
-        })
+        match read_from_stream(&mut self.stream, buf)? {
+            ReadOutcome::Bytes(n) => {
+                let drained = SHORT_READ_MEANS_DRAINED && n < buf.len();
+                self.marks.may_read = self.marks.end_in_sight || !drained;
+                self.send(&buf[..n])
+            }
+            ReadOutcome::NotReady => {
+                self.marks.may_read = false;
+                Ok(Next::Wait)
+            }
+            ReadOutcome::End => Ok(Next::Done),
+        }
     }
 
     /// Sends what we owe. True if we owe nothing any more.
@@ -99,23 +99,16 @@ impl<S: Read + Write> Connection<S> {
         Ok(self.outbox.is_none())
     }
 
-    /// One `read(2)`, and the bytes back. They go to the kernel straight from the shared buffer; only
-    /// those it does not take are kept.
-    fn echo(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        match read_from_stream(&mut self.stream, buf)? {
-            ReadOutcome::Bytes(n) => {
-                let drained = SHORT_READ_MEANS_DRAINED && n < buf.len();
-                self.marks.may_read = self.marks.end_in_sight || !drained;
-                if let WriteOutcome::NotReady { taken } =
-                    write_to_stream(&mut self.stream, &buf[..n])?
-                {
-                    self.outbox.get_or_insert_default().push(&buf[taken..n]);
-                }
+    /// Sends bytes, straight from the shared buffer. Those that the kernel does not take are kept.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<Next> {
+        match write_to_stream(&mut self.stream, bytes)? {
+            WriteOutcome::All if self.marks.may_read => Ok(Next::Again),
+            WriteOutcome::All => Ok(Next::Wait),
+            WriteOutcome::NotReady { taken } => {
+                self.outbox.get_or_insert_default().push(&bytes[taken..]);
+                Ok(Next::Wait)
             }
-            ReadOutcome::NotReady => self.marks.may_read = false,
-            ReadOutcome::End => self.phase = Phase::Draining,
         }
-        Ok(())
     }
 }
 

@@ -36,8 +36,8 @@ impl Outbox {
     /// Adds bytes behind those already waiting. The caller has made sure that there is room.
     pub(crate) fn push(&mut self, new: &[u8]) {
         assert!(new.len() <= self.room(), "an outbox has a limit");
-        // Slide down only when at least half is gone, so that a byte is moved once on average and
-        // `bytes` is never more than twice as long as what is pending.
+        // Slide down only when at least half is gone, so that a byte is moved once on average. After
+        // this, `bytes` is never more than twice as long as what is pending.
         if self.sent >= self.pending().len() {
             self.bytes.drain(..self.sent);
             self.sent = 0;

@@ -11,6 +11,12 @@ pub(crate) struct Lines<S> {
     pub(crate) mid_line: bool,
 }
 
+impl<S> Lines<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, mid_line: false }
+    }
+}
+
 impl<S: Read> Read for Lines<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.stream.read(buf)?;

@@ -313,7 +313,7 @@ impl Server {
     /// Takes in one client. Returns nothing: one who has already gone is no error of ours.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         self.out_of_descriptors = false;
-        let token = self.connections.insert(Connection::new(Lines { stream, mid_line: false }));
+        let token = self.connections.insert(Connection::new(Lines::new(stream)));
         debug!(client = token.0, %peer, "connected");
         if let Err(e) = self.watch(token) {
             common::report(token.0, Err(e));
