@@ -66,7 +66,7 @@ impl Server {
             for event in &events[..n] {
                 match Token(event.data()) {
                     LISTENER => self.accept_ready()?,
-                    token => self.drain(token),
+                    token => self.serve_ready(token),
                 }
             }
             // `n == 0`: the pause is over. Perhaps somebody else has given a descriptor back.
@@ -146,17 +146,22 @@ impl Server {
         Ok(token)
     }
 
+    /// Serves a client that the kernel has named, and lets go of it if that was the end.
+    fn serve_ready(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        Self::drain(connection, &mut self.buf);
+        if connection.state == State::Ended {
+            self.close(token);
+        }
+    }
+
     /// Serves one client until it has nothing more. Edge-triggered, the kernel says once that bytes
     /// have come; if we left some, it would not say so again. A hang-up or an error is also found by
     /// reading, behind the bytes that came before it.
-    fn drain(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        Self::serve_client(connection, &mut self.buf);
+    fn drain<S: Read + Write>(connection: &mut Connection<S>, buf: &mut [u8]) {
+        Self::serve_client(connection, buf);
         while connection.state == State::Ready {
-            Self::serve_client(connection, &mut self.buf);
-        }
-        if connection.state == State::Ended {
-            self.close(token);
+            Self::serve_client(connection, buf);
         }
     }
 
@@ -178,3 +183,6 @@ impl Server {
         self.connections.remove(&token);
     }
 }
+
+#[cfg(test)]
+mod tests;
