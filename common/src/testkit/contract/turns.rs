@@ -119,15 +119,16 @@ pub fn a_slow_reader_gets_every_byte_back(exe: &str) {
 }
 
 /// A server that serves one client until it has nothing more is kept busy by one that always has more.
-/// Seen as: while somebody else waits for one byte, the flood gets megabytes back.
+/// Seen as: while somebody else waits for one byte, the flood gets a hundred megabytes back. (Beside a
+/// server that is fair it was never seen to get more than thirty, with six programs on two cores.)
 pub fn a_client_that_never_stops_sending_keeps_the_turn(exe: &str) {
-    const A_LONG_TURN: u64 = 4 * MIB;
+    const A_LONG_TURN: u64 = 100 * MIB;
     let server = Server::start(exe);
     let mut polite = server.connect();
     polite.round_trip(b"hello");
     let flood = Flood::start(server.addr());
     // Now and then the flood's own threads do not get a CPU, and it loses the turn. So look again.
-    crate::testkit::eventually("somebody waits while the flood gets megabytes", || {
+    crate::testkit::eventually("somebody waits while the flood gets 100 MiB", || {
         let before = flood.bytes_back();
         polite.round_trip(b"?");
         flood.bytes_back() - before >= A_LONG_TURN
