@@ -36,6 +36,7 @@ common::testkit::contract! {
     what_it_has_read_is_still_delivered_when_it_stops,
     tells_everyone_how_many_there_are,
     the_status_keeps_its_grid_under_load,
+    lateness_is_not_carried_over,
     without_the_status_lines_it_is_the_exact_echo,
     nobody_is_interrupted_in_the_middle_of_a_line,
     status_lines_for_clients_that_never_read_cost_no_memory,

@@ -137,6 +137,7 @@ const MATRIX: [(&str, &[Cell]); 9] = [
                 "✓",
                 &[
                     "the_status_keeps_its_grid_under_load",
+                    "lateness_is_not_carried_over",
                     "tells_everyone_how_many_there_are",
                     "a_silent_client_is_closed_in_time_and_a_talking_one_is_not",
                 ],

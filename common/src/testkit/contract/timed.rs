@@ -46,6 +46,35 @@ pub fn the_status_keeps_its_grid_under_load(exe: &str) {
     drop(flood);
 }
 
+/// A server that is stopped for one and a half intervals is late with a tick. The one after is back on
+/// the grid, half an interval later; with a server that counts from the late one, a whole one later.
+pub fn lateness_is_not_carried_over(exe: &str) {
+    const SECOND: Duration = Duration::from_secs(1);
+    let server = Server::start_with(exe, &["--status-interval", "1s"]);
+    let mut listener = Listener::new(server.connect());
+    // A busy machine may be late by itself: once is enough, since a server that drifts never is in time.
+    let back_on_the_grid = (0..5).any(|_| {
+        let first = listener.next_arrival();
+        if !server.signal(Signal::Stop) {
+            return true;
+        }
+        nobody_says_anything_for(&listener.0, SECOND * 3 / 2);
+        server.signal(Signal::Continue);
+        let late = listener.next_arrival();
+        let next = listener.next_arrival();
+        late - first >= SECOND * 3 / 2 && next - first < SECOND * 9 / 4
+    });
+    assert!(back_on_the_grid, "the tick after a late one was late as well");
+}
+
+/// Passes the time of a server that is stopped.
+fn nobody_says_anything_for(stream: &BufReader<TcpStream>, time: Duration) {
+    let stream = stream.get_ref();
+    stream.set_read_timeout(Some(time)).expect("timeout");
+    let _ = stream.peek(&mut [0]);
+    stream.set_read_timeout(Some(DEADLINE)).expect("timeout");
+}
+
 /// Take the status lines out of what comes back, and what is left is what was sent.
 pub fn without_the_status_lines_it_is_the_exact_echo(exe: &str) {
     let server = Server::start_with(exe, &["--status-interval", "1ms"]);
