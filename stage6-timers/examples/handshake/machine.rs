@@ -1,0 +1,142 @@
+//! The handshake as a state machine.
+
+use std::fmt;
+use std::mem;
+use std::time::Instant;
+
+use super::support::{Failure, HELLO, check_ack};
+use super::watched::{Said, Socket, Watched};
+
+/// One attempt to connect and to shake hands.
+///
+/// ```text
+///                connected             all sent              the whole ack
+///   Connecting ───────────▶ Sending ───────────▶ Expecting ────────────────▶ Connected
+///       │                  Handshake                Ack
+///       │                      │                     │
+///       │ refused,             │ reset,              │ closed, reset, wrong ack,
+///       │ deadline passed      │ deadline passed     │ deadline passed
+///       ▼                      ▼                     ▼
+///   ───────────────────────────── Failed ──────────────────────────────
+/// ```
+///
+/// What happens is passed in: what an event says, and what time it is. So a test can play the kernel
+/// and the clock, in every order.
+pub(crate) struct Handshake<S> {
+    socket: Watched<S>,
+    state: State,
+    deadline: Instant,
+}
+
+/// How far the handshake has come, and what belongs to that state only.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// connect(2) has been called and has not waited.
+    Connecting,
+    /// The kernel has not taken all of our line yet.
+    SendingHandshake {
+        /// What it has still to take.
+        left: &'static [u8],
+    },
+    /// Our line is on its way. Its echo is to come.
+    ExpectingAck {
+        /// As much of the ack as has come, perhaps none.
+        so_far: Vec<u8>,
+    },
+    /// The end: the peer has answered.
+    Connected {
+        /// What came right behind the ack. It belongs to whoever uses the connection next.
+        early: Vec<u8>,
+    },
+    /// The end: it came to nothing.
+    Failed {
+        /// Why.
+        why: Failure,
+    },
+}
+
+/// What one step has come to.
+enum Step {
+    /// Nothing can move before the next event.
+    Wait,
+    /// Bytes have moved, and more may: step again.
+    Again,
+    /// On to the next state, and step again.
+    Enter(State),
+}
+
+impl<S: Socket> Handshake<S> {
+    /// `socket` is one for which connect(2) has just been called.
+    pub(crate) fn new(socket: S, deadline: Instant) -> Self {
+        Self { socket: Watched::new(socket), state: State::Connecting, deadline }
+    }
+
+    /// Takes in what has happened and goes as far as it can. `entered` is told each new state.
+    ///
+    /// One event can say "readable" *and* "writable", and it says so once. A machine that takes one
+    /// step per event finishes its write, waits for the next event to read the ack, which is there
+    /// already, and waits for ever. So: step until nothing moves.
+    pub(crate) fn handle(&mut self, said: Said, now: Instant, mut entered: impl FnMut(&State)) {
+        self.socket.note(said);
+        while !self.is_over() {
+            match self.step().unwrap_or_else(|why| Step::Enter(State::Failed { why })) {
+                Step::Enter(state) => self.state = state,
+                Step::Again => continue,
+                // Only now: an ack that came at the last moment is here, however late we look.
+                Step::Wait if now >= self.deadline => {
+                    self.state = State::Failed { why: Failure::TimedOut };
+                }
+                Step::Wait => return,
+            }
+            entered(&self.state);
+        }
+    }
+
+    /// One step, if there is one to take.
+    fn step(&mut self) -> Result<Step, Failure> {
+        Ok(match &mut self.state {
+            State::Connecting => match self.socket.is_connected()? {
+                true => Step::Enter(State::SendingHandshake { left: HELLO }),
+                false => Step::Wait,
+            },
+            State::SendingHandshake { left } => match self.socket.send(left)? {
+                true => Step::Enter(State::ExpectingAck { so_far: Vec::new() }),
+                false => Step::Wait,
+            },
+            State::ExpectingAck { so_far } => match self.socket.receive(so_far)? {
+                true if check_ack(so_far)? => {
+                    let early = so_far.split_off(HELLO.len());
+                    Step::Enter(State::Connected { early })
+                }
+                true => Step::Again,
+                false => Step::Wait,
+            },
+            State::Connected { .. } | State::Failed { .. } => Step::Wait,
+        })
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Connected { .. } | State::Failed { .. })
+    }
+
+    /// What came of it: the connection and the bytes behind the ack, or why there is none.
+    pub(crate) fn into_outcome(mut self) -> Result<(Watched<S>, Vec<u8>), Failure> {
+        match mem::replace(&mut self.state, State::Connecting) {
+            State::Connected { early } => Ok((self.socket, early)),
+            State::Failed { why } => Err(why),
+            state => unreachable!("asked while {state}"),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => write!(f, "connecting"),
+            Self::SendingHandshake { .. } => write!(f, "sending the handshake"),
+            Self::ExpectingAck { .. } => write!(f, "expecting the ack"),
+            Self::Connected { .. } => write!(f, "connected"),
+            Self::Failed { why } => write!(f, "failed: {why}"),
+        }
+    }
+}

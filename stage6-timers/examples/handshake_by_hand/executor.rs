@@ -1,0 +1,149 @@
+//! What runs the futures: a list of tasks, and the loop of stage 6.
+//!
+//! A future is a value that can be asked to go on: `poll`. It goes on until it is done (`Ready`) or has
+//! to wait (`Pending`); in that case it has left its *waker* with whoever will know. Here that is the
+//! [`Reactor`]. So an executor is a loop: ask those who have been woken, then sleep until somebody is.
+//!
+//! ```text
+//!   ┌─▶ poll each woken task ──▶ sleep until an event or a timer ──▶ wake who waits for it ─┐
+//!   └───────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use mio::{Events, Token};
+
+use super::timers::Timers;
+
+/// How many events we take from the kernel at a time. The others keep until the next turn.
+const EVENTS_PER_TURN: usize = 256;
+
+thread_local! {
+    /// The reactor of this thread: so a future finds it without being handed it through every call.
+    static REACTOR: RefCell<Option<Reactor>> = const { RefCell::new(None) };
+}
+
+/// Who waits for what. Every socket and every timer has a token of its own.
+pub(crate) struct Reactor {
+    pub(crate) poll: mio::Poll,
+    pub(crate) timers: Timers<Token>,
+    wakers: HashMap<Token, Waker>,
+    last_token: usize,
+}
+
+impl Reactor {
+    pub(crate) fn new_token(&mut self) -> Token {
+        self.last_token += 1;
+        Token(self.last_token)
+    }
+
+    /// The next event or timer with this token will wake the task that `context` belongs to.
+    pub(crate) fn wake_on(&mut self, token: Token, context: &Context<'_>) {
+        self.wakers.insert(token, context.waker().clone());
+    }
+
+    pub(crate) fn forget(&mut self, token: Token) {
+        self.wakers.remove(&token);
+    }
+
+    /// Sleeps in `epoll_wait(2)` or its like until there is an event or a timer is due, and wakes who
+    /// waits for it. If nobody does, there is nothing to remember: a task first tries, and waits after.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, self.timers.sleep_for(Instant::now())) {
+            // A signal cut the sleep short, and no events were taken. The next turn sleeps on.
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(()),
+            done => done?,
+        }
+        for event in events.iter() {
+            self.wake(event.token());
+        }
+        let now = Instant::now();
+        while let Some((_, token)) = self.timers.pop_due(now) {
+            self.wake(token);
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, token: Token) {
+        if let Some(waker) = self.wakers.remove(&token) {
+            waker.wake();
+        }
+    }
+}
+
+/// Lets `f` use the reactor of this thread.
+pub(crate) fn with_reactor<T>(f: impl FnOnce(&mut Reactor) -> T) -> T {
+    REACTOR.with_borrow_mut(|reactor| f(reactor.as_mut().expect("called from within `run`")))
+}
+
+/// What a waker does: it puts a number on the list of tasks to poll.
+struct TaskWaker {
+    task: usize,
+    woken: mpsc::Sender<usize>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        // After the end of `run` nobody is interested any more.
+        let _ = self.woken.send(self.task);
+    }
+}
+
+/// A future, where it is while it waits. The compiler has made it an enum with a variant for each
+/// `.await`; it may point into itself, so it must not move: it is pinned in a box.
+struct Task<F: Future> {
+    /// `None`: it is done.
+    future: Option<Pin<Box<F>>>,
+    waker: Waker,
+    output: Option<F::Output>,
+}
+
+/// Runs all futures on this thread until each is done. Their outputs come in the same order.
+pub(crate) fn run<F: Future>(futures: impl IntoIterator<Item = F>) -> io::Result<Vec<F::Output>> {
+    let reactor = Reactor {
+        poll: mio::Poll::new()?,
+        timers: Timers::new(),
+        wakers: HashMap::new(),
+        last_token: 0,
+    };
+    REACTOR.set(Some(reactor));
+    let (woken, to_poll) = mpsc::channel();
+    let mut tasks = Vec::new();
+    for (task, future) in futures.into_iter().enumerate() {
+        let waker = Waker::from(Arc::new(TaskWaker { task, woken: woken.clone() }));
+        waker.wake_by_ref(); // everybody is asked once
+        tasks.push(Task { future: Some(Box::pin(future)), waker, output: None });
+    }
+    let mut events = Events::with_capacity(EVENTS_PER_TURN);
+    let mut open = tasks.len();
+    while open > 0 {
+        while let Ok(task) = to_poll.try_recv() {
+            open -= usize::from(tasks[task].poll());
+        }
+        if open > 0 {
+            with_reactor(|reactor| reactor.sleep(&mut events))?;
+        }
+    }
+    Ok(tasks.into_iter().filter_map(|task| task.output).collect())
+}
+
+impl<F: Future> Task<F> {
+    /// Lets the future go on. True if this was the end of it.
+    fn poll(&mut self) -> bool {
+        // A task can be woken twice, by an event and by a timer, and be done after the first.
+        let Some(future) = &mut self.future else { return false };
+        let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&self.waker))
+        else {
+            return false;
+        };
+        (self.future, self.output) = (None, Some(output));
+        true
+    }
+}

@@ -1,0 +1,138 @@
+//! The futures that really wait: a socket and a sleep. All others are made of these two.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Token};
+
+use super::executor::with_reactor;
+
+/// A connection whose calls return futures.
+pub(crate) struct TcpStream {
+    stream: mio::net::TcpStream,
+    token: Token,
+}
+
+impl TcpStream {
+    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
+        let mut stream = mio::net::TcpStream::connect(addr)?;
+        let token = with_reactor(|reactor| {
+            let token = reactor.new_token();
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            reactor.poll.registry().register(&mut stream, token, interest).map(|()| token)
+        })?;
+        let mut stream = Self { stream, token };
+        stream.try_until_ready(is_connected).await?;
+        Ok(stream)
+    }
+
+    pub(crate) async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.try_until_ready(|stream| stream.read(buf)).await
+    }
+
+    pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.try_until_ready(|stream| stream.write(bytes)).await? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                n => bytes = &bytes[n..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a call; if the kernel says `EAGAIN`, makes it again after the next event.
+    ///
+    /// This is where every `.await` ends up. The order is what edge triggering asks for: first try,
+    /// then wait. After `EAGAIN` the poller is obliged to tell us, and nothing can come in between:
+    /// events are taken only when all tasks wait.
+    async fn try_until_ready<T>(
+        &mut self,
+        mut call: impl FnMut(&mut mio::net::TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        poll_fn(|context| {
+            loop {
+                return match call(&mut self.stream) {
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        with_reactor(|reactor| reactor.wake_on(self.token, context));
+                        Poll::Pending
+                    }
+                    Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                    done => Poll::Ready(done),
+                };
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        with_reactor(|reactor| reactor.forget(self.token));
+    }
+}
+
+/// Whether connect(2), which did not wait, has got there: see `handshake/watched.rs`.
+fn is_connected(stream: &mut mio::net::TcpStream) -> io::Result<()> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Err(e) if e.kind() == ErrorKind::NotConnected => Err(ErrorKind::WouldBlock.into()),
+        done => done.map(drop),
+    }
+}
+
+/// A point in time to wait for.
+struct Sleep {
+    until: Instant,
+    token: Token,
+}
+
+pub(crate) fn sleep(time: Duration) -> impl Future<Output = ()> {
+    let until = Instant::now() + time;
+    let token = with_reactor(|reactor| {
+        let token = reactor.new_token();
+        reactor.timers.schedule(until, token);
+        token
+    });
+    Sleep { until, token }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.until {
+            return Poll::Ready(());
+        }
+        with_reactor(|reactor| reactor.wake_on(self.token, context));
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    /// The timer stays. When it is due it finds nobody to wake.
+    fn drop(&mut self) {
+        with_reactor(|reactor| reactor.forget(self.token));
+    }
+}
+
+/// The time was over first.
+pub(crate) struct Elapsed;
+
+/// Lets `future` go on for at most `time`. If it takes longer, it is dropped, where it stands.
+pub(crate) async fn timeout<F: Future>(time: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let (mut future, mut sleep) = (pin!(future), pin!(sleep(time)));
+    poll_fn(|context| {
+        // In this order: an answer in the last moment is an answer.
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Ok(output));
+        }
+        sleep.as_mut().poll(context).map(|()| Err(Elapsed))
+    })
+    .await
+}

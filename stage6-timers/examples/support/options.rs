@@ -1,0 +1,72 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+const HELP: &str = "\
+Opens a connection to every peer at once and shakes hands with each: sends a line, and waits until the
+peer has sent it back. Any of the six echo servers will do for a peer. Exit code 0: all connected.
+
+{usage-heading} {usage}
+
+{all-args}";
+
+/// What all three programs can be told.
+#[derive(Args, Clone, Debug)]
+#[command(help_template = HELP)]
+pub(crate) struct Options {
+    /// IP address and port of each peer
+    #[arg(required = true, value_name = "ADDR", value_parser = parse_addr)]
+    pub(crate) addrs: Vec<SocketAddr>,
+    /// How long an attempt may take, from connect(2) to the end of the ack, e.g. 500ms, 1s
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub(crate) ack_timeout: Duration,
+    /// How often to try each peer
+    #[arg(long, value_name = "N", default_value = "5", value_parser = parse_attempts)]
+    pub(crate) attempts: u32,
+    /// Start each line with the milliseconds since the start
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// Fix the jitter of the pauses, so that a run can be repeated
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print nothing. No option: the comparison sets it.
+    #[arg(skip)]
+    pub(crate) silent: bool,
+}
+
+impl Options {
+    /// Reads the options from the command line. Anything wrong is one line on stderr, and exit 2.
+    pub(crate) fn parse(program: &'static str) -> Self {
+        common::cli::parse(program)
+    }
+}
+
+fn parse_addr(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, as in 127.0.0.1:9000 or [::1]:9000".to_owned()
+    })
+}
+
+/// The poller counts in milliseconds, so a shorter time cannot be kept, and a time of zero would be
+/// over before connect(2) has begun. An hour is longer than anybody waits for an ack.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_secs(60 * 60);
+    match humantime::parse_duration(text) {
+        Ok(duration) if (SHORTEST..=LONGEST).contains(&duration) => Ok(duration),
+        _ => Err("expected a duration from 1ms to 1h, as in 500ms or 1s".to_owned()),
+    }
+}
+
+/// A thousand attempts take half an hour: by then somebody should be told.
+const MAX_ATTEMPTS: u32 = 1000;
+
+fn parse_attempts(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(n) if (1..=MAX_ATTEMPTS).contains(&n) => Ok(n),
+        _ => Err(format!("expected a number from 1 to {MAX_ATTEMPTS}")),
+    }
+}
