@@ -1,10 +1,10 @@
 //! What the three handshake programs share, so that they differ only in what they are about: the
 //! options, the protocol, what is printed, and the pauses between two attempts.
 
-mod backoff;
+pub(crate) mod backoff;
 mod options;
 mod peer;
-mod protocol;
+pub(crate) mod protocol;
 
 pub(crate) use options::Options;
 pub(crate) use peer::{Peer, summarize};

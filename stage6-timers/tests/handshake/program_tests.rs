@@ -1,0 +1,517 @@
+//! One suite, three programs: whatever the peer does, all of them say the same about it.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use crate::hostile::Act::{self, Close, Dribble, Hear, Reset, Say};
+use crate::hostile::HostilePeer;
+use crate::program::{PROGRAMS, Run, start};
+use crate::support::{HELLO, QUESTION};
+
+/// Three attempts, and the same pauses in each run.
+const OPTIONS: [&str; 5] = ["--attempts", "3", "--seed", "7", "--ack-timeout=1s"];
+
+/// What a peer does, and what has to be said about it.
+struct Case {
+    /// Empty: it refuses.
+    scripts: Vec<Vec<Act>>,
+    /// Each line between "connecting" and the summary, without the numbers that are not ours to know.
+    /// `?` in front: this line may be missing; `|` between: one or the other. Both only where
+    /// nobody can say which of two machines is faster.
+    expected: Vec<&'static str>,
+    attempts: usize,
+}
+
+const SENDING: &str = "sending the handshake";
+const EXPECTING: &str = "expecting the ack";
+
+/// A peer that does the same in each of three attempts, none of which succeeds.
+fn fails(script: Vec<Act>, attempt: &[&'static str]) -> Case {
+    let connecting = ["connecting"];
+    let again = [&connecting, attempt, &["pausing"]].concat();
+    let expected = [&again, &again, &connecting[..], attempt].concat();
+    Case { scripts: vec![script], expected, attempts: 3 }
+}
+
+/// A peer that answers as it should at first, then does this, so that this is said in the end.
+fn connects(script: Vec<Act>, end: &'static str) -> Case {
+    let expected = vec!["connecting", SENDING, EXPECTING, "connected", end];
+    Case { scripts: vec![script], expected, attempts: 1 }
+}
+
+fn echoes() -> Vec<Act> {
+    vec![Hear(HELLO), Say(HELLO.into()), Hear(QUESTION), Say(QUESTION.into())]
+}
+
+impl Case {
+    fn peer(&self) -> HostilePeer {
+        match self.scripts.is_empty() {
+            true => HostilePeer::refusing(),
+            false => HostilePeer::new(self.scripts.clone()),
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.expected.contains(&"connected")
+    }
+
+    /// Compares with what was said. Returns the pauses, which all three programs have to agree on.
+    #[track_caller]
+    fn check(&self, said: &[&str], run: &Run) -> Vec<String> {
+        let mut pauses = Vec::new();
+        let mut said_now = said.iter().map(|line| without_numbers(line, &mut pauses)).peekable();
+        let state = if self.is_connected() { "connected" } else { "failed" };
+        let plural = if self.attempts == 1 { "" } else { "s" };
+        let summary = format!("summary: {state}, {} attempt{plural}", self.attempts);
+        for expected in self.expected.iter().chain([&&*summary]) {
+            let alternatives = expected.trim_start_matches('?');
+            let matches = said_now.next_if(|line| alternatives.split('|').any(|a| a == line));
+            let Run { name, lines, stderr, .. } = run;
+            assert!(
+                matches.is_some() || expected.starts_with('?'),
+                "{name} should have said \"{expected}\":\n{said:#?}\nin\n{lines:#?}\n{stderr}"
+            );
+        }
+        assert_eq!(said_now.next(), None, "{} said too much:\n{said:#?}", run.name);
+        pauses
+    }
+}
+
+/// Leaves out of a line what differs from run to run, and keeps the pauses.
+fn without_numbers(line: &str, pauses: &mut Vec<String>) -> String {
+    if let Some(pause) = line.strip_prefix("pausing for ") {
+        pauses.push(pause.to_owned());
+        return "pausing".to_owned();
+    }
+    if line.starts_with("connecting, ") {
+        return "connecting".to_owned();
+    }
+    match line.strip_suffix(" ms").and_then(|line| line.rsplit_once(", ")) {
+        Some((summary, _time)) => summary.to_owned(),
+        None => line.to_owned(),
+    }
+}
+
+/// Each program calls a peer of its own, all at the same time.
+#[track_caller]
+fn check(case: &Case) {
+    let runs = PROGRAMS.map(|name| {
+        let peer = case.peer();
+        (start(name, &[peer.addr], &OPTIONS), peer)
+    });
+    let pauses = runs.map(|(running, peer)| {
+        let run = running.finish();
+        let pauses = case.check(&run.about(peer.addr), &run);
+        assert_eq!(run.stderr, "", "{}", run.name);
+        assert_eq!(run.exit, Some(i32::from(!case.is_connected())), "{}", run.name);
+        let connections = if case.scripts.is_empty() { 0 } else { case.attempts };
+        assert_eq!(peer.finish(), connections, "{}: connections", run.name);
+        pauses
+    });
+    assert_eq!(pauses[0], pauses[1], "the same seed, the same pauses");
+    assert_eq!(pauses[0], pauses[2], "the same seed, the same pauses");
+}
+
+/// Each hostile peer is a test of its own, and all of them meet in the crowd below.
+macro_rules! hostile_peers {
+    ($($sentence:ident: $case:expr;)*) => {
+        $(#[test] fn $sentence() { check(&$case); })*
+
+        fn all_cases() -> Vec<Case> {
+            vec![$($case),*]
+        }
+    };
+}
+
+hostile_peers! {
+    a_peer_that_echoes_is_connected_with: connects(echoes(), "heard \"how are you?\"");
+
+    a_peer_that_refuses_is_tried_again: Case {
+        scripts: Vec::new(),
+        ..fails(Vec::new(), &["failed: connection refused"])
+    };
+
+    a_peer_that_accepts_and_says_nothing_runs_into_the_deadline:
+        fails(vec![Hear(HELLO)], &[SENDING, EXPECTING, "failed: no answer in time"]);
+
+    an_ack_may_come_byte_by_byte: connects(
+        vec![Hear(HELLO), Dribble(HELLO), Hear(QUESTION), Dribble(b"well\n")],
+        "heard \"well\"",
+    );
+
+    what_comes_in_the_same_segment_as_the_ack_is_not_lost: connects(
+        vec![Hear(HELLO), Say([HELLO, b"welcome\n"].concat()), Hear(QUESTION)],
+        "heard \"welcome\"",
+    );
+
+    half_a_line_behind_the_ack_is_kept_for_the_other_half: connects(
+        vec![Hear(HELLO), Say([HELLO, b"wel"].concat()), Hear(QUESTION), Say(b"come\n".into())],
+        "heard \"welcome\"",
+    );
+
+    more_than_one_read_brings_may_come_behind_the_ack: connects(
+        vec![Hear(HELLO), Say([HELLO, &[b'x'; 100], b"\n"].concat()), Hear(QUESTION)],
+        concat!(
+            "heard \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"",
+        ),
+    );
+
+    // "Readable" and "writable" can come in one event, before we have said a word.
+    an_ack_may_be_there_before_the_handshake_is_sent: connects(
+        vec![Say(HELLO.into()), Hear(HELLO), Hear(QUESTION), Say(QUESTION.into())],
+        "heard \"how are you?\"",
+    );
+
+    a_wrong_ack_is_no_ack: fails(
+        vec![Hear(HELLO), Say(b"go away\n".into())],
+        &[SENDING, EXPECTING, "failed: the answer is no ack"],
+    );
+
+    an_ack_that_is_wrong_in_its_last_byte_is_no_ack: fails(
+        vec![Hear(HELLO), Say(b"hello, version 1\r".into())],
+        &[SENDING, EXPECTING, "failed: the answer is no ack"],
+    );
+
+    a_wrong_ack_need_not_be_complete: fails(
+        vec![Hear(HELLO), Say(b"he!".into())],
+        &[SENDING, EXPECTING, "failed: the answer is no ack"],
+    );
+
+    // We may be connecting, sending or waiting when we see it: nobody can say.
+    a_peer_that_closes_at_once_is_tried_again: fails(
+        vec![Close],
+        &["?sending the handshake", "?expecting the ack",
+          "failed: closed by the peer|failed: reset by the peer"],
+    );
+
+    a_peer_that_resets_at_once_is_tried_again: fails(
+        vec![Reset],
+        &["?sending the handshake", "?expecting the ack", "failed: reset by the peer"],
+    );
+
+    a_peer_that_closes_instead_of_the_ack_is_tried_again:
+        fails(vec![Hear(HELLO), Close], &[SENDING, EXPECTING, "failed: closed by the peer"]);
+
+    a_peer_that_resets_instead_of_the_ack_is_tried_again:
+        fails(vec![Hear(HELLO), Reset], &[SENDING, EXPECTING, "failed: reset by the peer"]);
+
+    a_peer_that_closes_in_the_middle_of_the_ack_is_tried_again: fails(
+        vec![Hear(HELLO), Say(b"hello, ".into()), Close],
+        &[SENDING, EXPECTING, "failed: closed by the peer"],
+    );
+
+    a_peer_that_resets_in_the_middle_of_the_ack_is_tried_again: fails(
+        vec![Hear(HELLO), Say(b"hello, ".into()), Reset],
+        &[SENDING, EXPECTING, "failed: reset by the peer"],
+    );
+
+    a_peer_that_closes_after_the_ack_was_connected: connects(
+        vec![Hear(HELLO), Say(HELLO.into()), Hear(QUESTION), Close],
+        "heard nothing: closed by the peer",
+    );
+
+    a_peer_that_resets_after_the_ack_was_connected: connects(
+        vec![Hear(HELLO), Say(HELLO.into()), Hear(QUESTION), Reset],
+        "heard nothing: reset by the peer",
+    );
+
+    a_peer_that_says_nothing_after_the_ack_is_connected: connects(
+        vec![Hear(HELLO), Say(HELLO.into()), Hear(QUESTION)],
+        "heard nothing: no answer in time",
+    );
+
+    what_is_heard_is_printed_without_its_control_characters: connects(
+        vec![Hear(HELLO), Say(HELLO.into()), Hear(QUESTION), Say(b"\x1b[31mred\xff\n".into())],
+        r#"heard "\x1b[31mred\xff""#,
+    );
+
+    a_line_that_never_ends_is_cut_at_the_limit: connects(
+        vec![Hear(HELLO), Say(HELLO.into()), Hear(QUESTION), Say(vec![b'x'; 1 << 20])],
+        concat!(
+            "heard \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"",
+        ),
+    );
+
+    a_peer_that_comes_up_at_the_third_attempt_is_connected_with: Case {
+        scripts: vec![vec![Hear(HELLO), Close], vec![Hear(HELLO), Reset], echoes()],
+        expected: vec![
+            "connecting", SENDING, EXPECTING, "failed: closed by the peer", "pausing",
+            "connecting", SENDING, EXPECTING, "failed: reset by the peer", "pausing",
+            "connecting", SENDING, EXPECTING, "connected", "heard \"how are you?\"",
+        ],
+        attempts: 3,
+    };
+}
+
+/// How many peers are called at once. A third of them behave; of the others, each kind is there.
+const CROWD: usize = 200;
+
+#[test]
+fn two_hundred_peers_at_once_do_not_get_in_each_others_way() {
+    let cases: Vec<Case> = all_cases();
+    let good = connects(echoes(), "heard \"how are you?\"");
+    let crowd: Vec<&Case> =
+        (0..CROWD).map(|n| if n % 3 == 0 { &cases[n / 3 % cases.len()] } else { &good }).collect();
+    for name in PROGRAMS {
+        let peers: Vec<HostilePeer> = crowd.iter().map(|case| case.peer()).collect();
+        let addrs: Vec<SocketAddr> = peers.iter().map(|peer| peer.addr).collect();
+        let run = start(name, &addrs, &OPTIONS).finish();
+        for (case, addr) in crowd.iter().zip(&addrs) {
+            case.check(&run.about(*addr), &run);
+        }
+        assert_eq!(run.exit, Some(1), "{name}: some of them are not connected");
+        assert_eq!(run.lines.iter().filter(|line| line.contains("summary: ")).count(), CROWD);
+        for peer in peers {
+            peer.finish();
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_comes_up_late_is_connected_with() {
+    for name in PROGRAMS {
+        let peer = HostilePeer::refusing();
+        let addr = peer.addr;
+        let mut running = start(name, &[addr], &["--attempts", "100"]);
+        running.wait_for("failed: connection refused");
+        let peer = peer.come_up(vec![echoes()]);
+        let run = running.finish();
+        assert!(run.about(addr).contains(&"heard \"how are you?\""), "{name}: {:#?}", run.lines);
+        assert_eq!(run.exit, Some(0), "{name}");
+        assert_eq!(peer.finish(), 1);
+    }
+}
+
+/// Goal: no deadline and no pause is over early, and none is late by more than 50 ms.
+/// Method: the program's own time stamps, of five attempts that run into the deadline. On a machine
+/// that is busy with other things one of them may be late: so the least late one is measured.
+#[test]
+fn deadlines_and_pauses_are_kept() {
+    for name in PROGRAMS {
+        let peer = HostilePeer::new(vec![vec![]]);
+        let options = ["--attempts", "5", "--ack-timeout", "100ms", "--verbose"];
+        let run = start(name, &[peer.addr], &options).finish();
+        let late = lateness(&run, 100.0);
+        for (what, late) in ["deadlines", "pauses"].iter().zip(late) {
+            let least = late.iter().copied().fold(f64::INFINITY, f64::min);
+            println!("{name}: {what} late by {late:.3?} ms");
+            // The stamps are rounded to a microsecond.
+            assert!(least >= -0.001, "{name}: {what} over early: {late:?} ms");
+            assert!(least <= 50.0, "{name}: {what} late: {late:?} ms");
+        }
+        peer.finish();
+    }
+}
+
+/// How late, in milliseconds, each deadline and each pause was.
+fn lateness(run: &Run, ack_timeout: f64) -> [Vec<f64>; 2] {
+    let (mut deadlines, mut pauses) = (Vec::new(), Vec::new());
+    // What should come next, and when.
+    let (mut deadline, mut until) = (0.0, 0.0);
+    for line in &run.lines {
+        let (stamp, rest) = line.trim_start().split_once(' ').unwrap();
+        let stamp: f64 = stamp.parse().unwrap();
+        let (_, what) = rest.split_once(": ").unwrap();
+        if what.starts_with("connecting") {
+            if until > 0.0 {
+                pauses.push(stamp - until);
+            }
+            deadline = stamp + ack_timeout;
+        } else if what == "failed: no answer in time" {
+            deadlines.push(stamp - deadline);
+        } else if let Some(pause) = what.strip_prefix("pausing for ") {
+            until = stamp + pause.trim_end_matches(" ms").parse::<f64>().unwrap();
+        }
+    }
+    assert_eq!((deadlines.len(), pauses.len()), (5, 4), "{:#?}", run.lines);
+    [deadlines, pauses]
+}
+
+/// Goal: to wait costs one socket, and no thread and no time of the processor.
+/// Method: look at the program in /proc during its second attempt, two seconds after its start.
+#[cfg(target_os = "linux")]
+#[test]
+fn waiting_costs_one_socket_and_nothing_else() {
+    let mut runs = PROGRAMS.map(|name| {
+        let peer = HostilePeer::new(vec![vec![]]);
+        (name, start(name, &[peer.addr], &["--attempts", "2", "--ack-timeout", "2s"]), peer)
+    });
+    for (name, running, _) in &mut runs {
+        running.wait_for(EXPECTING);
+        running.wait_for(EXPECTING);
+        let process = format!("/proc/{}", running.pid());
+        assert_eq!(sockets(&process), 1, "{name}: sockets of attempts that are over are closed");
+        assert_eq!(threads(&process), 1, "{name}");
+        let ticks = processor_ticks(&process);
+        assert!(ticks <= 10, "{name}: {ticks} hundredths of a second of processor time: it spins");
+    }
+    for (_, running, peer) in runs {
+        running.finish();
+        peer.finish();
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn sockets(process: &str) -> usize {
+    let descriptors = std::fs::read_dir(format!("{process}/fd")).unwrap();
+    let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[cfg(target_os = "linux")]
+fn threads(process: &str) -> usize {
+    std::fs::read_dir(format!("{process}/task")).unwrap().count()
+}
+
+/// proc_pid_stat(5): utime and stime are fields 14 and 15, counted from the one behind the name.
+#[cfg(target_os = "linux")]
+fn processor_ticks(process: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+/// Ctrl-Z and `fg`: a signal cuts the sleep short, and the deadline is still kept.
+#[cfg(unix)]
+#[test]
+fn being_stopped_and_continued_ends_nothing() {
+    let case = fails(vec![], &[SENDING, EXPECTING, "failed: no answer in time"]);
+    let mut runs = PROGRAMS.map(|name| {
+        let peer = case.peer();
+        (start(name, &[peer.addr], &OPTIONS), peer)
+    });
+    for _ in 0..3 {
+        for (running, _) in &mut runs {
+            running.wait_for(EXPECTING);
+            signal("STOP", running.pid());
+            signal("CONT", running.pid());
+        }
+    }
+    for (running, peer) in runs {
+        let run = running.finish();
+        case.check(&run.about(peer.addr), &run);
+        assert_eq!((run.exit, &*run.stderr), (Some(1), ""), "{}", run.name);
+        peer.finish();
+    }
+}
+
+#[cfg(unix)]
+fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+/// The server of this very package, as a process. It would tell its status between our lines.
+struct Server(Child, SocketAddr);
+
+impl Server {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stage6-timers"))
+            .args(["127.0.0.1:0", "--status-interval", "1h"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addr = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self(child, addr)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_server_of_the_stages_is_a_peer() {
+    let server = Server::start();
+    let case = connects(vec![], "heard \"how are you?\"");
+    for name in PROGRAMS {
+        let run = start(name, &[server.1; 50], &OPTIONS).finish();
+        assert_eq!(run.exit, Some(0), "{name}: {:#?}", run.lines);
+        let run = start(name, &[server.1], &OPTIONS).finish();
+        case.check(&run.about(server.1), &run);
+    }
+}
+
+/// While the server is stopped its kernel still accepts connections. Only the ack shows the truth.
+#[cfg(unix)]
+#[test]
+fn a_server_that_is_stopped_is_tried_again_until_it_continues() {
+    for name in PROGRAMS {
+        let server = Server::start();
+        signal("STOP", server.0.id());
+        let options = ["--ack-timeout", "200ms", "--attempts", "100"];
+        let mut running = start(name, &[server.1], &options);
+        for _ in 0..2 {
+            running.wait_for("failed: no answer in time");
+        }
+        signal("CONT", server.0.id());
+        let run = running.finish();
+        assert!(run.about(server.1).contains(&"connected"), "{name}: {:#?}", run.lines);
+        assert_eq!(run.exit, Some(0), "{name}: {:#?}", run.lines);
+    }
+}
+
+#[track_caller]
+fn check_usage(options: &[&str], expected: &str) {
+    for name in PROGRAMS {
+        let run = start(name, &[], options).finish();
+        assert_eq!(run.exit, Some(2), "{name} {options:?}");
+        assert_eq!(run.stderr, format!("error: {expected}; try --help\n"), "{name}");
+        assert!(run.lines.is_empty(), "{name} {options:?}: {:?}", run.lines);
+    }
+}
+
+#[test]
+fn no_address_is_one_clear_line_and_exit_2() {
+    check_usage(&[], "the following required arguments were not provided: <ADDR>...");
+}
+
+#[test]
+fn an_address_that_does_not_parse_is_named_in_one_line_and_exit_2() {
+    check_usage(
+        &["127.0.0.1:9000", "localhost"],
+        "invalid value 'localhost' for '<ADDR>...': expected an IP address and a port, \
+         as in 127.0.0.1:9000 or [::1]:9000",
+    );
+}
+
+#[test]
+fn a_timeout_of_zero_is_one_clear_line_and_exit_2() {
+    check_usage(
+        &["127.0.0.1:9000", "--ack-timeout", "0s"],
+        "invalid value '0s' for '--ack-timeout <DURATION>': expected a duration from 1ms to 1h, \
+         as in 500ms or 1s",
+    );
+}
+
+#[test]
+fn no_attempt_at_all_is_one_clear_line_and_exit_2() {
+    check_usage(
+        &["127.0.0.1:9000", "--attempts", "0"],
+        "invalid value '0' for '--attempts <N>': expected a number from 1 to 1000",
+    );
+}
+
+/// The two programs with `.await` differ in what is under it, and in nothing else.
+#[test]
+fn the_async_functions_are_the_same_word_for_word() {
+    let functions = |source: &'static str| {
+        let start = source.find("/// Tries until").unwrap();
+        source[start..].replace("\r\n", "\n")
+    };
+    assert_eq!(
+        functions(include_str!("../../examples/handshake_async.rs")),
+        functions(include_str!("../../examples/handshake_by_hand.rs")),
+    );
+}
