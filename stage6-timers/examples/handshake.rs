@@ -12,7 +12,7 @@
 
 #[path = "handshake/machine.rs"]
 mod machine;
-mod support;
+pub(crate) mod support;
 #[path = "handshake/talk.rs"]
 mod talk;
 /// The server's timers: the same file, which is formatted and tested over there. The server uses more
@@ -68,7 +68,7 @@ struct Caller {
     open: usize,
 }
 
-struct Call {
+pub(crate) struct Call {
     peer: Peer,
     phase: Phase,
 }

@@ -6,7 +6,7 @@
 //!
 //! Try it: `cargo run -p stage6-timers --example handshake_async -- 127.0.0.1:9000`
 
-mod support;
+pub(crate) mod support;
 
 use std::io;
 use std::process::ExitCode;

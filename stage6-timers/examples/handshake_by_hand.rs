@@ -11,7 +11,7 @@
 mod executor;
 #[path = "handshake_by_hand/leaves.rs"]
 mod leaves;
-mod support;
+pub(crate) mod support;
 /// The server's timers: the same file, which is formatted and tested over there. The server uses more
 /// of them than we do.
 #[allow(dead_code)]

@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// Fix the jitter of the pauses, so that a run can be repeated
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Print nothing. No option: the comparison sets it.
+    /// Print nothing. This is no option.
     #[arg(skip)]
     pub(crate) silent: bool,
 }
@@ -41,6 +41,13 @@ impl Options {
     /// Reads the options from the command line. Anything wrong is one line on stderr, and exit 2.
     pub(crate) fn parse(program: &'static str) -> Self {
         common::cli::parse(program)
+    }
+
+    /// For the comparison: it measures, and nobody reads.
+    #[allow(dead_code)]
+    pub(crate) fn silent(addrs: Vec<SocketAddr>) -> Self {
+        let ack_timeout = Duration::from_secs(60);
+        Self { addrs, ack_timeout, attempts: 1, verbose: false, seed: Some(0), silent: true }
     }
 }
 

@@ -93,7 +93,7 @@ impl Peer {
         self.end = Some((self.start.elapsed(), end));
     }
 
-    fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         matches!(self.end, Some((_, Ok(()))))
     }
 
