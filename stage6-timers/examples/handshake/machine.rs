@@ -10,14 +10,13 @@ use super::watched::{Said, Socket, Watched};
 /// One attempt to connect and to shake hands.
 ///
 /// ```text
-///                connected             all sent              the whole ack
-///   Connecting ───────────▶ Sending ───────────▶ Expecting ────────────────▶ Connected
-///       │                  Handshake                Ack
-///       │                      │                     │
-///       │ refused,             │ reset,              │ closed, reset, wrong ack,
-///       │ deadline passed      │ deadline passed     │ deadline passed
-///       ▼                      ▼                     ▼
-///   ───────────────────────────── Failed ──────────────────────────────
+///                connected                    all sent                the whole ack
+///   Connecting ────────────▶ SendingHandshake ──────────▶ ExpectingAck ────────────▶ Connected
+///       │                           │                          │
+///       │ refused,                  │ reset,                   │ closed, reset, wrong ack,
+///       │ deadline passed           │ deadline passed          │ deadline passed
+///       ▼                           ▼                          ▼
+///     Failed                      Failed                     Failed
 /// ```
 ///
 /// What happens is passed in: what an event says, and what time it is. So a test can play the kernel
@@ -66,7 +65,7 @@ enum Step {
 }
 
 impl<S: Socket> Handshake<S> {
-    /// `socket` is one for which connect(2) has just been called.
+    /// connect(2) has been called for `socket`, and the poller will name it when there is news.
     pub(crate) fn new(socket: S, deadline: Instant) -> Self {
         Self { socket: Watched::new(socket), state: State::Connecting, deadline }
     }

@@ -75,7 +75,8 @@ impl Drop for TcpStream {
     }
 }
 
-/// Whether connect(2), which did not wait, has got there: see `handshake/watched.rs`.
+/// Whether connect(2), which did not wait, has got there: see `handshake/watched.rs`. Here it is asked
+/// once before the first event, too. That is one call too many and no harm: nobody is there yet.
 fn is_connected(stream: &mut mio::net::TcpStream) -> io::Result<()> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
