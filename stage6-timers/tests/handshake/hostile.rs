@@ -40,6 +40,11 @@ pub(crate) struct HostilePeer {
 enum State {
     /// The port is ours, and nobody listens on it.
     Bound(Socket),
+    /// It listens, and its backlog is full: the kernel drops every SYN.
+    Full {
+        _listener: Socket,
+        _waiting: TcpStream,
+    },
     Listening {
         stop: Arc<AtomicBool>,
         thread: JoinHandle<usize>,
@@ -53,6 +58,18 @@ impl HostilePeer {
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let addr = socket.local_addr().unwrap().as_socket().unwrap();
         Self { addr, state: State::Bound(socket) }
+    }
+
+    /// A peer that neither accepts nor refuses. connect(2) gets no answer at all.
+    ///
+    /// Linux holds one connection more than the backlog asks for, so here it is one.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn full() -> Self {
+        let Self { addr, state } = Self::refusing();
+        let State::Bound(listener) = state else { unreachable!() };
+        listener.listen(0).unwrap();
+        let waiting = TcpStream::connect(addr).unwrap();
+        Self { addr, state: State::Full { _listener: listener, _waiting: waiting } }
     }
 
     /// A peer that treats the first connection as the first script says, and so on. Those beyond the

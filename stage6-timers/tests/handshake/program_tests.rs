@@ -19,13 +19,21 @@ const WAITING: [&str; 5] = ["--attempts", "3", "--seed", "7", "--ack-timeout=2s"
 
 /// What a peer does, and what has to be said about it.
 struct Case {
-    /// Empty: it refuses.
-    scripts: Vec<Vec<Act>>,
+    peer: Kind,
     /// Each line between "connecting" and the summary, without the numbers that are not ours to know.
     /// `?` in front: this line may be missing; `|` between: one or the other. Both only where
     /// nobody can say which of two machines is faster.
     expected: Vec<&'static str>,
     attempts: usize,
+}
+
+/// What kind of peer it is.
+enum Kind {
+    Refuses,
+    #[cfg(target_os = "linux")]
+    NeverAccepts,
+    /// It accepts, and does with each connection what its script says.
+    Plays(Vec<Vec<Act>>),
 }
 
 const SENDING: &str = "sending the handshake";
@@ -36,13 +44,13 @@ fn fails(script: Vec<Act>, attempt: &[&'static str]) -> Case {
     let connecting = ["connecting"];
     let again = [&connecting, attempt, &["pausing"]].concat();
     let expected = [&again, &again, &connecting[..], attempt].concat();
-    Case { scripts: vec![script], expected, attempts: 3 }
+    Case { peer: Kind::Plays(vec![script]), expected, attempts: 3 }
 }
 
 /// A peer that answers as it should at first, then does this, so that this is said in the end.
 fn connects(script: Vec<Act>, end: &'static str) -> Case {
     let expected = vec!["connecting", SENDING, EXPECTING, "connected", end];
-    Case { scripts: vec![script], expected, attempts: 1 }
+    Case { peer: Kind::Plays(vec![script]), expected, attempts: 1 }
 }
 
 fn echoes() -> Vec<Act> {
@@ -51,9 +59,11 @@ fn echoes() -> Vec<Act> {
 
 impl Case {
     fn peer(&self) -> HostilePeer {
-        match self.scripts.is_empty() {
-            true => HostilePeer::refusing(),
-            false => HostilePeer::new(self.scripts.clone()),
+        match &self.peer {
+            Kind::Refuses => HostilePeer::refusing(),
+            #[cfg(target_os = "linux")]
+            Kind::NeverAccepts => HostilePeer::full(),
+            Kind::Plays(scripts) => HostilePeer::new(scripts.clone()),
         }
     }
 
@@ -129,7 +139,7 @@ fn check(case: &Case) {
         let pauses = case.check(&run.about(peer.addr), &run);
         assert_eq!(run.stderr, "", "{}", run.name);
         assert_eq!(run.exit, Some(i32::from(!case.is_connected())), "{}", run.name);
-        let connections = if case.scripts.is_empty() { 0 } else { case.attempts };
+        let connections = if matches!(case.peer, Kind::Plays(_)) { case.attempts } else { 0 };
         assert_eq!(peer.finish(), connections, "{}: connections", run.name);
         pauses
     });
@@ -152,7 +162,7 @@ hostile_peers! {
     a_peer_that_echoes_is_connected_with: connects(echoes(), "heard \"how are you?\"");
 
     a_peer_that_refuses_is_tried_again: Case {
-        scripts: Vec::new(),
+        peer: Kind::Refuses,
         ..fails(Vec::new(), &["failed: connection refused"])
     };
 
@@ -262,7 +272,7 @@ hostile_peers! {
     );
 
     a_peer_that_comes_up_at_the_third_attempt_is_connected_with: Case {
-        scripts: vec![vec![Hear(HELLO), Close], vec![Hear(HELLO), Reset], echoes()],
+        peer: Kind::Plays(vec![vec![Hear(HELLO), Close], vec![Hear(HELLO), Reset], echoes()]),
         expected: vec![
             "connecting", SENDING, EXPECTING, "failed: closed by the peer", "pausing",
             "connecting", SENDING, EXPECTING, "failed: reset by the peer", "pausing",
@@ -270,6 +280,14 @@ hostile_peers! {
         ],
         attempts: 3,
     };
+}
+
+/// On loopback connect(2) has mostly succeeded or failed before we look. Here it does neither.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_peer_that_neither_accepts_nor_refuses_runs_into_the_deadline() {
+    let case = fails(Vec::new(), &["failed: no answer in time"]);
+    check(&Case { peer: Kind::NeverAccepts, ..case });
 }
 
 /// How many peers are called at once.
