@@ -305,5 +305,8 @@ fn machine_in_words() -> String {
     };
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let (system, compiler) = (says("uname", &["-sr"]), says("rustc", &["--version"]));
-    format!("{system}, {cores} cores, {compiler}, {}", says("date", &["-u", "+%F"]))
+    // Without the build of the kernel and the commit of the compiler.
+    let system = system.split('-').next().unwrap_or_default();
+    let compiler = compiler.split(" (").next().unwrap_or_default();
+    format!("{system}, {compiler}, {cores} cores, {}", says("date", &["-u", "+%F"]))
 }
