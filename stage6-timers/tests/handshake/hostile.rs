@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use common::testkit::DEADLINE;
 use socket2::{Domain, SockRef, Socket, Type};
-
-/// A peer that hears nothing for this long gives up, and the test with it. It is a net, not a measure.
-const SAFETY: Duration = Duration::from_secs(20);
 
 /// How long a dribbling peer waits between two bytes. So each byte is a segment of its own.
 const DRIBBLE: Duration = Duration::from_millis(1);
@@ -108,7 +106,7 @@ fn serve(listener: &TcpListener, scripts: &[Vec<Act>], stop: &AtomicBool) -> usi
         match play(stream, &scripts[served.min(scripts.len() - 1)]) {
             // The other side may be gone at any time: that it went is all that we want to know.
             Err(e) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&e.kind()) => {
-                panic!("heard nothing for {SAFETY:?}, not even the end")
+                panic!("heard nothing for {DEADLINE:?}, not even the end")
             }
             _ => {}
         }
@@ -118,7 +116,7 @@ fn serve(listener: &TcpListener, scripts: &[Vec<Act>], stop: &AtomicBool) -> usi
 
 fn play(mut stream: TcpStream, acts: &[Act]) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(SAFETY))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
     for act in acts {
         match act {
             Act::Hear(expected) => {
@@ -145,5 +143,5 @@ fn dribble(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
             break;
         }
     }
-    stream.set_read_timeout(Some(SAFETY))
+    stream.set_read_timeout(Some(DEADLINE))
 }

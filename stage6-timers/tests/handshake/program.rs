@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use common::testkit::DEADLINE;
 
 pub(crate) const PROGRAMS: [&str; 3] = ["handshake", "handshake_async", "handshake_by_hand"];
 
-/// No run takes this long. A program that hangs is killed after it, and the test fails.
-const SAFETY: Duration = Duration::from_secs(30);
-
-/// A program that runs.
+/// A program that runs. One that hangs is killed after [`DEADLINE`], and the test fails.
 pub(crate) struct Running {
     name: &'static str,
     child: Child,
@@ -50,10 +49,11 @@ pub(crate) fn start(name: &'static str, addrs: &[SocketAddr], options: &[&str]) 
             }
         }
     });
-    Running { name, child, lines, seen: Vec::new(), deadline: Instant::now() + SAFETY }
+    Running { name, child, lines, seen: Vec::new(), deadline: Instant::now() + DEADLINE }
 }
 
 impl Running {
+    #[cfg(unix)]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -85,7 +85,7 @@ impl Running {
             Err(mpsc::RecvTimeoutError::Disconnected) => return None,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let seen = self.seen.join("\n");
-                panic!("{} hangs: nothing more in {SAFETY:?} after\n{seen}", self.name)
+                panic!("{} hangs: nothing more in {DEADLINE:?} after\n{seen}", self.name)
             }
         }
         self.seen.last().map(String::as_str)

@@ -1,9 +1,10 @@
 //! One suite, three programs: whatever the peer does, all of them say the same about it.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+
+use common::testkit::server::Server;
+#[cfg(unix)]
+use common::testkit::{eventually, server::Signal};
 
 use crate::hostile::Act::{self, Close, Dribble, Hear, Reset, Say};
 use crate::hostile::HostilePeer;
@@ -439,6 +440,7 @@ fn being_stopped_and_continued_ends_nothing() {
         for (running, _) in &mut runs {
             running.wait_for(EXPECTING);
             signal("STOP", running.pid());
+            eventually("it has stopped", || state(running.pid()).is_none_or(|state| state == 'T'));
             signal("CONT", running.pid());
         }
     }
@@ -450,47 +452,36 @@ fn being_stopped_and_continued_ends_nothing() {
     }
 }
 
+/// How a process is, as proc_pid_stat(5) says. `None`: nobody says so on this system.
+#[cfg(unix)]
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 #[cfg(unix)]
 fn signal(name: &str, pid: u32) {
-    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    let status =
+        std::process::Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
     assert!(status.unwrap().success());
 }
 
-/// The server of this very package, as a process. It would tell its status between our lines.
-struct Server(Child, SocketAddr);
-
-impl Server {
-    fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stage6-timers"))
-            .args(["127.0.0.1:0", "--status-interval", "1h"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
-        Self(child, addr)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The server of this very package. It would tell its status between our lines.
+fn server() -> Server {
+    Server::start_with(env!("CARGO_BIN_EXE_stage6-timers"), &["--status-interval", "1h"])
 }
 
 #[test]
 fn a_server_of_the_stages_is_a_peer() {
-    let server = Server::start();
+    let server = server();
     let case = connects(vec![], "heard \"how are you?\"");
     for name in PROGRAMS {
-        let run = start(name, &[server.1; 50], &PATIENT).finish();
+        let run = start(name, &[server.addr(); 50], &PATIENT).finish();
         assert_eq!(run.exit, Some(0), "{name}: {:#?}", run.lines);
-        let run = start(name, &[server.1], &PATIENT).finish();
-        case.check(&run.about(server.1), &run);
+        let run = start(name, &[server.addr()], &PATIENT).finish();
+        case.check(&run.about(server.addr()), &run);
     }
+    server.assert_still_serving();
 }
 
 /// While the server is stopped its kernel still accepts connections. Only the ack shows the truth.
@@ -498,16 +489,16 @@ fn a_server_of_the_stages_is_a_peer() {
 #[test]
 fn a_server_that_is_stopped_is_tried_again_until_it_continues() {
     for name in PROGRAMS {
-        let server = Server::start();
-        signal("STOP", server.0.id());
+        let server = server();
+        server.signal(Signal::Stop);
         let options = ["--ack-timeout", "200ms", "--attempts", "100"];
-        let mut running = start(name, &[server.1], &options);
+        let mut running = start(name, &[server.addr()], &options);
         for _ in 0..2 {
             running.wait_for("failed: no answer in time");
         }
-        signal("CONT", server.0.id());
+        server.signal(Signal::Continue);
         let run = running.finish();
-        assert!(run.about(server.1).contains(&"connected"), "{name}: {:#?}", run.lines);
+        assert!(run.about(server.addr()).contains(&"connected"), "{name}: {:#?}", run.lines);
         assert_eq!(run.exit, Some(0), "{name}: {:#?}", run.lines);
     }
 }
