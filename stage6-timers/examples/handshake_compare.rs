@@ -118,35 +118,28 @@ fn main() -> Result<(), common::Fatal> {
 fn compare() -> anyhow::Result<String> {
     ensure!(!cfg!(debug_assertions), "a debug build measures the debug build: add --release");
     let programs = programs();
-    let times = times(&programs)?;
-    let mut rows = vec![
+    let [a, b, c] = &programs;
+    let heap = [measure_heap(a)?, measure_heap(b)?, measure_heap(c)?];
+    let sizes = programs.each_ref().map(|program| program.state_size.to_string());
+    let rows = [
         row("", programs.each_ref().map(|program| program.name.to_owned())),
         row("---", ["---:"; 3].map(str::to_owned)),
         row("lines of code, without what all three share", programs.each_ref().map(lines)),
-        row("places where it can be, named as states", programs.each_ref().map(named_states)),
-        row("places where it can be, at an `.await`", programs.each_ref().map(awaits)),
+        row("states that have a name", programs.each_ref().map(named_states)),
+        row("places to wait at, each an `.await`", programs.each_ref().map(awaits)),
+        row("size of the value that is one call, bytes", sizes),
         row(
-            "size of one call's state, bytes",
-            programs.each_ref().map(|p| p.state_size.to_string()),
+            "heap per call that waits for its ack, bytes",
+            heap.map(|(bytes, _)| bytes.to_string()),
         ),
+        row("allocations per call, from first to last", heap.map(|(_, n)| format!("{n:.1}"))),
+        row("1,000 handshakes and talks, ms", times(&programs)?.map(|time| format!("{time:.0}"))),
+        row("crates below, for the sockets and the loop", [crates(a)?, crates(b)?, crates(c)?]),
     ];
-    let heap =
-        [measure_heap(&programs[0])?, measure_heap(&programs[1])?, measure_heap(&programs[2])?];
-    rows.push(row(
-        "heap per call while it waits for the ack, bytes",
-        heap.map(|(b, _)| b.to_string()),
-    ));
-    rows.push(row(
-        "allocations per call, from first to last",
-        heap.map(|(_, n)| format!("{n:.1}")),
-    ));
-    rows.push(row("1,000 handshakes and talks, milliseconds", times.map(|t| format!("{t:.0}"))));
-    let crates = [crates(&programs[0])?, crates(&programs[1])?, crates(&programs[2])?];
-    rows.push(row("crates below it, itself included", crates));
     let how = format!(
         "Release build, {AT_ONCE} calls at once, all on one thread, a server of stage 6 at the other \
-         end. Heap and allocations are what one more call costs. The time is the median of {ROUNDS} \
-         measurements, server included. {}.\n",
+         end. Heap and allocations are what one more call costs, the value that is the call included. \
+         The time is the median of {ROUNDS} measurements, server included. {}.\n",
         machine_in_words()
     );
     Ok(format!("{}\n\n{how}", rows.join("\n")))
@@ -190,7 +183,7 @@ fn awaits(program: &Program) -> String {
     code(program.sources[0]).map(awaits).sum::<usize>().to_string()
 }
 
-/// Bytes on the heap while it waits, and allocations in all: what one more call costs.
+/// Bytes on the heap while it waits, and allocations from first to last: what one more call costs.
 fn measure_heap(program: &Program) -> anyhow::Result<(usize, f64)> {
     let half = heap_of(program, AT_ONCE / 2)?;
     let all = heap_of(program, AT_ONCE)?;
@@ -212,7 +205,7 @@ fn heap_of(program: &Program, calls: usize) -> anyhow::Result<(usize, usize)> {
             streams.push(stream);
         }
         // Every call has sent its handshake, none has its ack.
-        let waiting = HEAP.stats();
+        let waiting = stats_at_rest();
         for stream in &mut streams {
             stream.write_all(by_machine::support::HELLO)?;
         }
@@ -231,6 +224,20 @@ fn heap_of(program: &Program, calls: usize) -> anyhow::Result<(usize, usize)> {
     let waiting = peer.join().expect("the peer does not panic")?;
     let live = |stats: &Stats| stats.bytes_allocated - stats.bytes_deallocated;
     Ok((live(&waiting) - live(&before), after.allocations - before.allocations))
+}
+
+/// The heap once nobody changes it any more: the calls may be on their way to where they wait.
+fn stats_at_rest() -> Stats {
+    const REST: Duration = Duration::from_millis(50);
+    let mut before = HEAP.stats();
+    loop {
+        thread::park_timeout(REST);
+        let now = HEAP.stats();
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
 }
 
 /// The median time of each program, in milliseconds.
