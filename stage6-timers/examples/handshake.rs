@@ -3,7 +3,7 @@
 //! A server also opens connections. Then it is the one who waits: until the connection is there, until
 //! the other side has answered, until it is time to try again. Here a connection is a value that
 //! knows how far it has come, and one loop gives each of them a turn when something has happened
-//! to it. It is stage 6's loop, with stage 6's timers.
+//! to it. The loop is built like stage 6's, and its timers are stage 6's.
 //!
 //! Try it:     `cargo run -p stage5-mio`, and in another terminal
 //!             `cargo run -p stage6-timers --example handshake -- 127.0.0.1:9000`
