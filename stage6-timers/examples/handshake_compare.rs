@@ -139,7 +139,8 @@ fn compare() -> anyhow::Result<String> {
     let how = format!(
         "Release build, {AT_ONCE} calls at once, all on one thread, a server of stage 6 at the other \
          end. Heap and allocations are what one more call costs, the value that is the call included. \
-         The time is the median of {ROUNDS} measurements, server included. {}.\n",
+         The time is the median of {ROUNDS} measurements, server included, and differs more from run to \
+         run than from program to program. {}.\n",
         machine_in_words()
     );
     Ok(format!("{}\n\n{how}", rows.join("\n")))
