@@ -1,4 +1,4 @@
-//! The options of the six servers.
+//! The options of the six servers, and how any program here reads its own.
 
 use std::net::SocketAddr;
 use std::process;
@@ -58,8 +58,8 @@ pub fn parse<T: Args>(program: &'static str) -> T {
 }
 
 fn command<T: Args>(program: &'static str) -> Command {
-    T::augment_args(Command::new(program).version(env!("CARGO_PKG_VERSION")))
-        .about("A TCP echo server: every byte a client sends comes back to it.")
+    let server = "A TCP echo server: every byte a client sends comes back to it.";
+    T::augment_args(Command::new(program).version(env!("CARGO_PKG_VERSION")).about(server))
 }
 
 fn exit_with(error: &clap::Error) -> ! {
@@ -84,7 +84,12 @@ fn one_line(text: &str) -> String {
     line + "; try --help"
 }
 
-fn parse_addr(text: &str) -> Result<SocketAddr, String> {
+/// An IP address and a port. Not a name: to look one up takes a network, and time.
+///
+/// # Errors
+///
+/// Says what an address looks like.
+pub fn parse_addr(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "expected an IP address and a port, as in 127.0.0.1:9000 or [::1]:9000".to_owned()
     })
@@ -101,9 +106,13 @@ fn parse_max(text: &str) -> Result<usize, String> {
 /// (`fs.nr_open` is 1,048,576).
 const MAX_CONNECTIONS: usize = 1_000_000;
 
-/// The poller counts in milliseconds (epoll_wait(2)), so a shorter interval cannot be kept; and a year
-/// can still be added to any point in time without overflow.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// A duration as people write it. The poller counts in milliseconds (epoll_wait(2)), so a shorter one
+/// cannot be kept; and a year can still be added to any point in time without overflow.
+///
+/// # Errors
+///
+/// Says what a duration looks like.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     match humantime::parse_duration(text) {

@@ -14,8 +14,8 @@ use crate::outbox::Outbox;
 pub(crate) const READ_SIZE: usize = 64 * 1024 + 1;
 
 /// Whether a read that did not fill the buffer has emptied the socket, so that more bytes are a new
-/// event. So it is where mio sits on an edge-triggered poller: epoll(7), question 9. Elsewhere only
-/// `WouldBlock` arms the next event.
+/// event. So it is where mio sits on an edge-triggered poller: see epoll(7), "Questions and answers".
+/// Elsewhere only `WouldBlock` arms the next event.
 const SHORT_READ_MEANS_DRAINED: bool =
     cfg!(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple"));
 

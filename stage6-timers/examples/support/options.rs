@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use common::cli::{parse_addr, parse_duration};
 
 const HELP: &str = "\
 Opens a connection to every peer at once and shakes hands with each: sends a line, and waits until the
@@ -48,23 +49,6 @@ impl Options {
     pub(crate) fn silent(addrs: Vec<SocketAddr>) -> Self {
         let ack_timeout = Duration::from_secs(60);
         Self { addrs, ack_timeout, attempts: 1, verbose: false, seed: Some(0), silent: true }
-    }
-}
-
-fn parse_addr(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "expected an IP address and a port, as in 127.0.0.1:9000 or [::1]:9000".to_owned()
-    })
-}
-
-/// The poller counts in milliseconds, so a shorter time cannot be kept, and a time of zero would be
-/// over before connect(2) has begun. An hour is longer than anybody waits for an ack.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    const SHORTEST: Duration = Duration::from_millis(1);
-    const LONGEST: Duration = Duration::from_secs(60 * 60);
-    match humantime::parse_duration(text) {
-        Ok(duration) if (SHORTEST..=LONGEST).contains(&duration) => Ok(duration),
-        _ => Err("expected a duration from 1ms to 1h, as in 500ms or 1s".to_owned()),
     }
 }
 
