@@ -56,7 +56,7 @@ until [ -n "$(ss -Hltn 'sport = :9500')" ]; do sleep 0.02; done
 say "A half-close passes through, and every byte comes back."
 run "printf 'last words' | nc -N 127.0.0.1 9500"
 run "head -c 8388608 /dev/zero | nc -N 127.0.0.1 9500 | wc -c"
-wait_for haproxy "8388608 bytes back"; show haproxy "client"
+wait_for haproxy "8388608 bytes"; show haproxy "client"
 
 say "Two clients at the same time: one on each server."
 exec 3<> /dev/tcp/127.0.0.1/9500; echo "the third client" >&3; read -r -t 10 line <&3; echo "$line"
