@@ -16,6 +16,7 @@ pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// make us hold.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 
+// ANCHOR: classify
 /// What to do after `accept(2)` has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptError {
@@ -63,6 +64,7 @@ fn classify_errno(errno: i32) -> AcceptError {
         _ => AcceptError::OutOfResources,
     }
 }
+// ANCHOR_END: classify
 
 /// The same for Winsock: see accept, "Return value".
 #[cfg(windows)]

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 
+// ANCHOR: listen
 /// How many finished handshakes the kernel keeps for us until we `accept(2)` them.
 ///
 /// `std` and mio ask for 128. When 2,000 clients connect at once the kernel then drops SYNs, and each
@@ -37,6 +38,7 @@ fn bind_and_listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+// ANCHOR_END: listen
 
 /// Says on stdout, in one line, that clients can connect, and where: with port 0 only the kernel knows.
 ///

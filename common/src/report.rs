@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 
 use tracing::{debug, warn};
 
+// ANCHOR: report
 /// Logs how a client left. This is where the trouble of one client ends: nothing is returned.
 ///
 /// That a client hangs up, politely or not, is its own affair and a `debug` line: a flood of resets
@@ -32,6 +33,7 @@ fn is_theirs(error: &io::Error) -> bool {
             | ErrorKind::NetworkDown
     )
 }
+// ANCHOR_END: report
 
 #[cfg(test)]
 mod tests {
