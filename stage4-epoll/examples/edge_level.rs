@@ -46,7 +46,7 @@ mod scene {
     pub(crate) fn main() -> io::Result<()> {
         let level = play(EpollFlags::empty())?;
         let edge = play(EpollFlags::EPOLLET)?;
-        println!("{:24}{:10}{}", "", "level", "edge");
+        println!("{:24}{:10}edge", "", "level");
         for ((step, level), (_, edge)) in level.into_iter().zip(edge) {
             println!("{step:24}{:10}{}", word(level), word(edge));
         }
@@ -76,7 +76,7 @@ mod tests {
 
     #[track_caller]
     fn news(trigger: EpollFlags) -> Vec<bool> {
-        play(trigger).unwrap().into_iter().map(|(_, news)| news).collect()
+        play(trigger).expect("a scene without errors").into_iter().map(|(_, news)| news).collect()
     }
 
     #[test]
