@@ -68,7 +68,7 @@ fn captures_are_used_and_say_when(files: &Files) -> Vec<String> {
         }
         let first = text.lines().next().unwrap_or("");
         let dated =
-            first.split(", ").any(|part| part.starts_with("20")) || first.contains(" diff ");
+            first.split(", ").any(|part| part.starts_with("20")) || first.contains(" diff, ");
         if !first.starts_with("# ") || !dated {
             faults.push(format!("{path}: its first line does not say how and when it was made"));
         }
@@ -508,7 +508,7 @@ fn book_and(path: &str, text: &str) -> Files {
         `it_does_not_wait`, and [the idea](#the-idea). <!-- diff a b --> 3 lines added, 1 removed.\n\n\
         ![Somebody waits](images/a.svg)\n";
     let source = "// ANCHOR: main\nfn it_does_not_wait() {}\n// ANCHOR_END: main\n";
-    let diff = "# git diff old.rs new.rs\n# ANCHOR: go\n fn go() {\n-    1\n+    2\n }\n# ANCHOR_END: go\n";
+    let diff = "# git diff, item by item: old.rs new.rs\n# ANCHOR: go\n fn go() {\n-    1\n+    2\n }\n# ANCHOR_END: go\n";
     let files = [
         ("docs/src/stage1.md", page),
         ("docs/src/SUMMARY.md", "[One](stage1.md)\n"),
