@@ -15,12 +15,14 @@ mod machine;
 pub(crate) mod support;
 #[path = "handshake/talk.rs"]
 mod talk;
+// ANCHOR: timers
 /// The server's timers: the same file, which is formatted and tested over there. The server uses more
 /// of them than we do.
 #[allow(dead_code)]
 #[rustfmt::skip]
 #[path = "../src/timers.rs"]
 mod timers;
+// ANCHOR_END: timers
 #[path = "handshake/watched.rs"]
 mod watched;
 
@@ -121,6 +123,7 @@ impl Caller {
         }
     }
 
+    // ANCHOR: turn
     /// Lets one call go as far as it can. Whatever happens to it cannot end the loop.
     fn turn(&mut self, index: usize, said: Said, now: Instant) {
         let Call { peer, phase } = &mut self.calls[index];
@@ -141,6 +144,7 @@ impl Caller {
             Phase::Pausing { .. } | Phase::Over => {} // an old timer
         }
     }
+    // ANCHOR_END: turn
 
     /// Begins an attempt.
     fn attempt(&mut self, index: usize) {

@@ -27,6 +27,7 @@ pub(crate) struct Handshake<S> {
     deadline: Instant,
 }
 
+// ANCHOR: State
 /// How far the handshake has come, and what belongs to that state only.
 #[derive(Debug)]
 pub(crate) enum State {
@@ -53,6 +54,7 @@ pub(crate) enum State {
         why: Failure,
     },
 }
+// ANCHOR_END: State
 
 /// What one step has come to.
 enum Step {
@@ -70,6 +72,7 @@ impl<S: Socket> Handshake<S> {
         Self { socket: Watched::new(socket), state: State::Connecting, deadline }
     }
 
+    // ANCHOR: handle
     /// Takes in what has happened and goes as far as it can. `entered` is told each new state.
     ///
     /// One event can say "readable" *and* "writable", and it says so once. A machine that takes one
@@ -90,7 +93,9 @@ impl<S: Socket> Handshake<S> {
             entered(&self.state);
         }
     }
+    // ANCHOR_END: handle
 
+    // ANCHOR: step
     /// One step, if there is one to take.
     fn step(&mut self) -> Result<Step, Failure> {
         Ok(match &mut self.state {
@@ -113,6 +118,7 @@ impl<S: Socket> Handshake<S> {
             State::Connected { .. } | State::Failed { .. } => Step::Wait,
         })
     }
+    // ANCHOR_END: step
 
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Connected { .. } | State::Failed { .. })

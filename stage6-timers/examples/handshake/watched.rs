@@ -61,6 +61,7 @@ impl<S: Socket> Watched<S> {
         self.may_write |= said.writable;
     }
 
+    // ANCHOR: is_connected
     /// Whether connect(2), which did not wait, has got there. An error is its error.
     ///
     /// The order matters. Before the socket is writable there is nothing to learn. Then `SO_ERROR`
@@ -82,6 +83,7 @@ impl<S: Socket> Watched<S> {
             Err(e) => Err(e),
         }
     }
+    // ANCHOR_END: is_connected
 
     /// Sends as much as the kernel takes, and moves `left` behind it. True if nothing is left.
     pub(crate) fn send(&mut self, left: &mut &[u8]) -> io::Result<bool> {

@@ -53,6 +53,7 @@ impl Reactor {
         self.wakers.remove(&token);
     }
 
+    // ANCHOR: sleep
     /// Sleeps in `epoll_wait(2)` or its like until there is an event or a timer is due, and wakes who
     /// waits for it. If nobody does, there is nothing to remember: a task first tries, and waits after.
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
@@ -76,6 +77,7 @@ impl Reactor {
             waker.wake();
         }
     }
+    // ANCHOR_END: sleep
 }
 
 /// Lets `f` use the reactor of this thread.
@@ -83,6 +85,7 @@ pub(crate) fn with_reactor<T>(f: impl FnOnce(&mut Reactor) -> T) -> T {
     REACTOR.with_borrow_mut(|reactor| f(reactor.as_mut().expect("called from within `run`")))
 }
 
+// ANCHOR: tasks
 /// What a waker does: it puts a number on the list of tasks to poll.
 struct TaskWaker {
     task: usize,
@@ -147,3 +150,4 @@ impl<F: Future> Task<F> {
         true
     }
 }
+// ANCHOR_END: tasks

@@ -44,6 +44,7 @@ impl TcpStream {
         Ok(())
     }
 
+    // ANCHOR: try_until_ready
     /// Makes a call; if the kernel says `EAGAIN`, makes it again after the next event.
     ///
     /// This is where every `.await` ends up. The order is what edge triggering asks for: first try,
@@ -67,6 +68,7 @@ impl TcpStream {
         })
         .await
     }
+    // ANCHOR_END: try_until_ready
 }
 
 impl Drop for TcpStream {
@@ -125,6 +127,7 @@ impl Drop for Sleep {
 /// The time was over first.
 pub(crate) struct Elapsed;
 
+// ANCHOR: timeout
 /// Lets `future` go on for at most `time`. If it takes longer, it is dropped, where it stands.
 pub(crate) async fn timeout<F: Future>(time: Duration, future: F) -> Result<F::Output, Elapsed> {
     let (mut future, mut sleep) = (pin!(future), pin!(sleep(time)));
@@ -137,3 +140,4 @@ pub(crate) async fn timeout<F: Future>(time: Duration, future: F) -> Result<F::O
     })
     .await
 }
+// ANCHOR_END: timeout
