@@ -1,0 +1,432 @@
+/* A TCP echo server in C: one thread, epoll(7), edge-triggered.
+ *
+ * The same server as stage 5, in the language of the man pages, to be read beside chapter 4 and to be
+ * measured against. It is tight on purpose: no map, no library, no allocation for a client who takes
+ * back what it sends.
+ *
+ *           +--------------------- one turn of the loop ----------------------+
+ *   sleep ->| events mark clients | each marked client's turn | accept the new |--+
+ *     ^     +------------------------------------------------------------------+  |
+ *     +------- until an event; not at all while somebody is due another turn <----+
+ *
+ *   cc -O2 -o epoll_echo epoll_echo.c && ./epoll_echo 127.0.0.1:9000
+ */
+#define _GNU_SOURCE /* accept4(2), EPOLLRDHUP */
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How much one read(2) asks for: 64 KiB, and one byte more, since people send round numbers. A read that
+ * fills the buffer cannot tell whether it was the last one. */
+#define READ_SIZE (64 * 1024 + 1)
+/* Reads per client and turn. More of them save some epoll_wait(2); fewer are fairer to the others. */
+#define READS_PER_TURN 16
+/* Events taken from the kernel at a time. The others keep until the next turn. */
+#define EVENTS_PER_TURN 1024
+/* Clients taken in per turn: about a millisecond's worth. */
+#define ACCEPTS_PER_TURN 128
+/* Handshakes the kernel finishes ahead of accept(2): Linux's own upper limit, net.core.somaxconn. */
+#define BACKLOG 4096
+/* The most clients at a time, and so the most memory: each can be owed READ_SIZE bytes. */
+#define DEFAULT_MAX_CONNECTIONS 16384
+/* How soon to try accept(2) again when there was no descriptor: someone else may have given one back. */
+#define RETRY_MILLIS 1000
+/* How long we go on paying what we owe after we were told to stop. */
+#define STOP_MILLIS 500
+/* Reads of unanswered input from a client that we leave: more than the kernel holds for one. */
+#define DISCARDED_READS 256
+
+/* One client. What the kernel tells us once and we have not used up is a flag here. */
+struct connection {
+    char *owed;         /* what the kernel would not take yet; NULL: nothing */
+    uint32_t owed_len;  /* how many bytes that is */
+    uint32_t owed_sent; /* how many of them have gone out since */
+    bool open;          /* this slot is a client */
+    bool due;           /* it is in the list of those who get a turn */
+    bool may_read;      /* there may be bytes to read */
+    bool end_in_sight;  /* FIN or an error lies behind the bytes: read up to it, no event will come */
+    bool draining;      /* the FIN has been read: pay what is owed, then close */
+};
+
+/* The clients, by descriptor: the kernel gives the lowest free number, so the table stays dense. */
+static struct connection *connections;
+static size_t slots;
+static size_t clients;
+static size_t max_connections = DEFAULT_MAX_CONNECTIONS;
+
+/* Who is due a turn. Each is in it once, so it is never longer than the table. */
+static int *due, *turns;
+static size_t due_len;
+
+static int epoll_fd, listen_fd, signal_fd;
+static bool accept_pending;     /* stays true until accept4(2) itself says that nobody is left */
+static bool out_of_descriptors; /* accept4(2) has found none for the last client */
+static char buf[READ_SIZE];     /* every client reads into this one */
+
+enum outcome { WAIT, AGAIN, DONE };
+
+static _Noreturn void die(const char *what) {
+    fprintf(stderr, "epoll_echo: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static _Noreturn void usage(const char *problem, const char *word) {
+    fprintf(stderr, "epoll_echo: %s '%s'; usage: epoll_echo [--max-connections N] [ADDR]\n", problem, word);
+    exit(2);
+}
+
+/* --- one client ---------------------------------------------------------------------------------- */
+
+/* Writes until all is taken or the kernel's buffer is full; only EAGAIN obliges it to tell us when there
+ * is room again. Returns how many bytes it took, or -1: the connection is over. */
+static ssize_t send_all(int fd, const char *bytes, size_t len) {
+    size_t taken = 0;
+    while (taken < len) {
+        ssize_t n = send(fd, bytes + taken, len - taken, MSG_NOSIGNAL);
+        if (n >= 0)
+            taken += (size_t)n;
+        else if (errno == EAGAIN)
+            break;
+        else if (errno != EINTR)
+            return -1;
+    }
+    return (ssize_t)taken;
+}
+
+/* Keeps what the kernel did not take. It is never more than one read, for while we owe we do not read. */
+static bool keep(struct connection *c, const char *bytes, size_t len) {
+    c->owed = malloc(len);
+    if (c->owed == NULL)
+        return false;
+    memcpy(c->owed, bytes, len);
+    c->owed_len = (uint32_t)len;
+    c->owed_sent = 0;
+    return true;
+}
+
+/* Sends what is owed. False: the connection is over. */
+static bool flush_owed(int fd, struct connection *c) {
+    if (c->owed == NULL)
+        return true;
+    ssize_t n = send_all(fd, c->owed + c->owed_sent, c->owed_len - c->owed_sent);
+    if (n < 0)
+        return false;
+    c->owed_sent += (uint32_t)n;
+    if (c->owed_sent == c->owed_len) {
+        free(c->owed);
+        c->owed = NULL;
+    }
+    return true;
+}
+
+/* One read(2), and the bytes back, straight from the shared buffer. False: the connection is over. */
+static bool echo(int fd, struct connection *c) {
+    ssize_t n = read(fd, buf, READ_SIZE);
+    if (n < 0) {
+        if (errno == EAGAIN)
+            c->may_read = false;
+        return errno == EAGAIN || errno == EINTR;
+    }
+    if (n == 0) {
+        c->draining = true;
+        return true;
+    }
+    /* A short read has emptied the socket: epoll(7), question 9. It saves the read(2) that only says
+     * EAGAIN. But if the end is in sight, there is one more thing to read. */
+    c->may_read = c->end_in_sight || n == READ_SIZE;
+    ssize_t sent = send_all(fd, buf, (size_t)n);
+    return sent >= 0 && (sent == n || keep(c, buf + sent, (size_t)(n - sent)));
+}
+
+/* One turn: what we owe, then some reads. While we owe we do not read: the bytes stay in the kernel, TCP
+ * closes the window, and the client has to wait. */
+static enum outcome turn(int fd, struct connection *c) {
+    if (!flush_owed(fd, c))
+        return DONE;
+    for (int i = 0; i < READS_PER_TURN && c->owed == NULL && c->may_read && !c->draining; i++)
+        if (!echo(fd, c))
+            return DONE;
+    if (c->owed != NULL)
+        return WAIT;
+    if (c->draining)
+        return DONE;
+    return c->may_read ? AGAIN : WAIT;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------ */
+
+static void push_due(int fd) {
+    connections[fd].due = true;
+    due[due_len++] = fd;
+}
+
+/* Closing the last descriptor of a socket also takes it out of the epoll set. */
+static void close_client(int fd) {
+    free(connections[fd].owed);
+    connections[fd] = (struct connection){0};
+    clients--;
+    close(fd);
+}
+
+static void serve_client(int fd) {
+    struct connection *c = &connections[fd];
+    c->due = false;
+    switch (turn(fd, c)) {
+    case WAIT:
+        break;
+    case AGAIN:
+        push_due(fd);
+        break;
+    case DONE:
+        close_client(fd);
+        break;
+    }
+}
+
+/* Makes room for a client with this descriptor. */
+static bool have_slot(int fd) {
+    size_t want = slots == 0 ? 64 : slots;
+    while (want <= (size_t)fd)
+        want *= 2;
+    if (want == slots)
+        return true;
+    void *table = realloc(connections, want * sizeof *connections);
+    if (table != NULL)
+        connections = table;
+    void *list = realloc(due, want * sizeof *due);
+    if (list != NULL)
+        due = list;
+    void *other = realloc(turns, want * sizeof *turns);
+    if (other != NULL)
+        turns = other;
+    if (table == NULL || list == NULL || other == NULL)
+        return false;
+    memset(connections + slots, 0, (want - slots) * sizeof *connections);
+    slots = want;
+    return true;
+}
+
+static void admit(int fd) {
+    int yes = 1;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = fd};
+    /* TCP_NODELAY: or a second small write waits until the first is acknowledged, 40 ms. */
+    if (!have_slot(fd) || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0 ||
+        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+        close(fd);
+        return;
+    }
+    connections[fd] = (struct connection){.open = true};
+    clients++;
+}
+
+static void accept_ready(void) {
+    for (int i = 0; i < ACCEPTS_PER_TURN && clients < max_connections; i++) {
+        int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            out_of_descriptors = false;
+            admit(fd);
+            continue;
+        }
+        switch (errno) {
+        case EAGAIN:
+            accept_pending = false;
+            return;
+        case EBADF:
+        case EFAULT:
+        case EINVAL:
+        case ENOTSOCK:
+            die("accept4");
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case ENOMEM:
+            out_of_descriptors = true;
+            return;
+        default:
+            break; /* this one has gone already: accept(2), "Error handling" */
+        }
+    }
+}
+
+static void mark(const struct epoll_event *event) {
+    struct connection *c = &connections[event->data.fd];
+    if (event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        c->end_in_sight = true;
+    /* Not closed here: on HUP and ERR the bytes that came before are still to be read. */
+    if (c->end_in_sight || event->events & EPOLLIN)
+        c->may_read = true;
+    if (!c->due)
+        push_due(event->data.fd);
+}
+
+/* How long to sleep in epoll_wait(2); -1: until an event. */
+static int timeout(void) {
+    if (due_len > 0)
+        return 0;
+    if (!accept_pending || clients >= max_connections)
+        return -1;
+    return out_of_descriptors ? RETRY_MILLIS : 0;
+}
+
+static int wait_for(struct epoll_event *events, int millis) {
+    int n = epoll_wait(epoll_fd, events, EVENTS_PER_TURN, millis);
+    if (n < 0 && errno != EINTR)
+        die("epoll_wait");
+    return n < 0 ? 0 : n; /* EINTR: Ctrl-Z and fg is enough for that */
+}
+
+/* Returns when a signal has told us to stop. */
+static void run(void) {
+    static struct epoll_event events[EVENTS_PER_TURN];
+    for (;;) {
+        int n = wait_for(events, timeout());
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.fd == signal_fd)
+                return;
+            if (events[i].data.fd == listen_fd)
+                accept_pending = true;
+            else
+                mark(&events[i]);
+        }
+        int *batch = due;
+        size_t len = due_len;
+        due = turns;
+        turns = batch;
+        due_len = 0;
+        for (size_t i = 0; i < len; i++)
+            serve_client(turns[i]);
+        if (accept_pending) /* last: who left during this turn has made room */
+            accept_ready();
+    }
+}
+
+/* --- the end ------------------------------------------------------------------------------------- */
+
+/* Pays what it will take; once nothing is owed, closes. close(2) with input unread sends a reset, and a
+ * reset destroys what is still on its way to the client: so first the FIN, then the input goes unread. */
+static void take_leave(int fd) {
+    struct connection *c = &connections[fd];
+    if (flush_owed(fd, c) && c->owed != NULL)
+        return;
+    shutdown(fd, SHUT_WR);
+    for (int i = 0; i < DISCARDED_READS && read(fd, buf, READ_SIZE) > 0; i++)
+        ;
+    close_client(fd);
+}
+
+static int64_t now_millis(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void finish(void) {
+    static struct epoll_event events[EVENTS_PER_TURN];
+    int64_t deadline = now_millis() + STOP_MILLIS;
+    close(listen_fd);
+    close(signal_fd);
+    for (size_t fd = 0; fd < slots; fd++)
+        if (connections[fd].open)
+            take_leave((int)fd);
+    for (int64_t left; clients > 0 && (left = deadline - now_millis()) > 0;) {
+        int n = wait_for(events, (int)left);
+        for (int i = 0; i < n; i++)
+            if (connections[events[i].data.fd].open)
+                take_leave(events[i].data.fd);
+    }
+}
+
+/* --- the start ----------------------------------------------------------------------------------- */
+
+/* "127.0.0.1:9000" or "[::1]:9000". */
+static struct addrinfo *parse_addr(const char *text) {
+    char host[256];
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || (size_t)(colon - text) >= sizeof host)
+        usage("bad address", text);
+    bool brackets = text[0] == '[' && colon > text && colon[-1] == ']';
+    snprintf(host, sizeof host, "%.*s", (int)(colon - text) - 2 * brackets, text + brackets);
+    struct addrinfo *found;
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+    if (getaddrinfo(host, colon + 1, &hints, &found) != 0)
+        usage("bad address", text);
+    return found;
+}
+
+static void listen_on(const char *text) {
+    int yes = 1;
+    struct addrinfo *addr = parse_addr(text);
+    listen_fd = socket(addr->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (listen_fd < 0 || setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
+        bind(listen_fd, addr->ai_addr, addr->ai_addrlen) < 0 || listen(listen_fd, BACKLOG) < 0)
+        die(text);
+    freeaddrinfo(addr);
+}
+
+/* Says where we listen: with port 0 only the kernel knows. */
+static void announce(void) {
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    char host[64], port[16];
+    if (getsockname(listen_fd, (struct sockaddr *)&addr, &len) < 0)
+        die("getsockname");
+    getnameinfo((struct sockaddr *)&addr, len, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    printf(addr.ss_family == AF_INET6 ? "listening on [%s]:%s\n" : "listening on %s:%s\n", host, port);
+    fflush(stdout); /* a pipe is not a terminal: the line could stay in our own buffer */
+}
+
+static void watch(int fd, uint32_t how) {
+    struct epoll_event event = {.events = how, .data.fd = fd};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        die("epoll_ctl");
+}
+
+/* SIGINT, SIGTERM and SIGHUP become readable bytes: one more descriptor to sleep on. */
+static int open_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+int main(int argc, char **argv) {
+    const char *addr = "127.0.0.1:9000";
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--max-connections") == 0 && i + 1 < argc)
+            max_connections = strtoul(argv[++i], NULL, 10);
+        else if (argv[i][0] == '-')
+            usage("unknown option", argv[i]);
+        else
+            addr = argv[i];
+    }
+    if (max_connections == 0)
+        usage("expected a number of connections, not", "0");
+    signal_fd = open_signals();
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (signal_fd < 0 || epoll_fd < 0)
+        die("cannot start");
+    listen_on(addr);
+    watch(listen_fd, EPOLLIN | EPOLLET);
+    watch(signal_fd, EPOLLIN);
+    announce();
+    run();
+    finish();
+    return 0;
+}

@@ -1,0 +1,175 @@
+//! Who is measured: the six stages, the peers, and whomever else somebody names.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+
+use super::args::Args;
+use super::scenes::Kind;
+use super::server::{ADDR_PLACE, Launch};
+
+const STAGE1: &str = "stage1-blocking";
+const STAGE3: &str = "stage3-nonblocking-busy";
+
+/// The stages, and what each is told.
+const STAGES: [(&str, &[&str]); 6] = [
+    (STAGE1, &[]),
+    ("stage2-threads", &[]),
+    (STAGE3, &[]),
+    ("stage4-epoll", &[]),
+    ("stage5-mio", &[]),
+    // Its timers are there and idle: a status line among the echoed bytes would be no echo.
+    ("stage6-timers", &["--status-interval", "1day"]),
+];
+
+/// Peers that come with this program: the name and the arguments of `workshop peer`.
+const TOKIO: [(&str, &[&str]); 3] =
+    [("tokio", &[]), ("tokio-64k", &["--buffer", "65536"]), ("tokio-multi", &["--multi-thread"])];
+
+/// The C server's name in the tables. The others are compared with it, where there is a compiler.
+pub(super) const C: &str = "c";
+/// Whom they are compared with otherwise.
+pub(super) const TOKIO_CURRENT: &str = "tokio";
+
+/// Somebody to measure.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(super) name: String,
+    pub(super) launch: Launch,
+}
+
+/// `name=command with {addr}`.
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, command) = text.split_once('=').unwrap_or_default();
+        let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
+        if name.is_empty() || !command.iter().any(|word| word.contains(ADDR_PLACE)) {
+            return Err(format!("expected NAME=COMMAND with {ADDR_PLACE} in the command"));
+        }
+        Ok(Self { name: name.to_owned(), launch: Launch { command, announces: false } })
+    }
+}
+
+impl Peer {
+    fn ours(name: &str, program: &Path, args: &[&str]) -> Self {
+        let program = program.to_string_lossy().into_owned();
+        let mut command = vec![program];
+        command.extend(args.iter().map(|&arg| arg.to_owned()));
+        command.push(ADDR_PLACE.to_owned());
+        Self { name: name.to_owned(), launch: Launch { command, announces: true } }
+    }
+
+    /// Why it makes no sense to measure it in this scene.
+    pub(super) fn cannot(&self, kind: &Kind) -> Option<&'static str> {
+        let alone = self.name == STAGE1 && kind.needs_two_at_once();
+        alone.then_some("serves one client at a time")
+    }
+
+    /// Why what it does cannot be counted per message.
+    pub(super) fn cannot_be_counted(&self) -> Option<&'static str> {
+        (self.name == STAGE3)
+            .then_some("never stops asking: what it does counts time, not messages")
+    }
+}
+
+/// Everyone who was asked for, built and ready to start.
+pub(super) fn assemble(args: &Args) -> anyhow::Result<Vec<Peer>> {
+    let wanted = |name: &str| args.server.is_empty() || args.server.iter().any(|s| s == name);
+    check_names(args)?;
+    let us = env::current_exe().context("cannot tell where we are")?;
+    let dir = us.parent().context("a program is in a directory")?;
+    let stages: Vec<_> = STAGES.into_iter().filter(|(name, _)| wanted(name)).collect();
+    build_stages(&stages, dir)?;
+    let start = |&(name, options)| Peer::ours(name, &release_dir(dir).join(name), options);
+    let mut peers: Vec<_> = stages.iter().map(start).collect();
+    if wanted(C) {
+        match compile_c(&release_dir(dir)) {
+            Ok(program) => peers.push(Peer::ours(C, &program, &[])),
+            Err(why) => println!("{C}: left out: {why:#}\n"),
+        }
+    }
+    for (name, options) in TOKIO.into_iter().filter(|(name, _)| wanted(name)) {
+        peers.push(Peer::ours(name, &us, &[&["peer"], options].concat()));
+    }
+    peers.extend(args.peer.iter().cloned());
+    if peers.is_empty() {
+        bail!("there is nobody left to measure");
+    }
+    Ok(peers)
+}
+
+/// A name that nobody has would measure nothing, and say so in an empty table.
+fn check_names(args: &Args) -> anyhow::Result<()> {
+    let stages = STAGES.map(|(name, _)| name);
+    let tokio = TOKIO.map(|(name, _)| name);
+    let others = args.peer.iter().map(|peer| &*peer.name);
+    let names: Vec<_> = stages.into_iter().chain([C]).chain(tokio).chain(others).collect();
+    match args.server.iter().find(|server| !names.contains(&&***server)) {
+        Some(unknown) => bail!("no server '{unknown}'; there are: {}", names.join(", ")),
+        None => Ok(()),
+    }
+}
+
+/// Where cargo puts release builds, seen from the directory this program is in. Under `cargo run` without
+/// `--release` we are next door.
+fn release_dir(dir: &Path) -> PathBuf {
+    dir.with_file_name("release")
+}
+
+fn build_stages(stages: &[(&str, &[&str])], dir: &Path) -> anyhow::Result<()> {
+    if stages.is_empty() {
+        return Ok(());
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--quiet"]).current_dir(workspace());
+    command.arg("--target-dir").arg(dir.parent().context("it is in a target directory")?);
+    for (stage, _) in stages {
+        command.args(["-p", stage]);
+    }
+    match command.status().context("cannot start cargo to build the stages")? {
+        status if status.success() => Ok(()),
+        status => bail!("cannot build the stages: cargo ended with {status}"),
+    }
+}
+
+/// Compiles the C server, where that is possible.
+fn compile_c(dir: &Path) -> anyhow::Result<PathBuf> {
+    if cfg!(not(target_os = "linux")) {
+        bail!("it needs Linux");
+    }
+    let program = dir.join("epoll_echo");
+    std::fs::create_dir_all(dir)?;
+    let mut command = Command::new("cc");
+    command.args(["-O2", "-Wall", "-Wextra", "-o"]).arg(&program);
+    command.arg(workspace().join("docs/c/epoll_echo.c"));
+    match command.status().context("there is no C compiler `cc`")? {
+        status if status.success() => Ok(program),
+        status => bail!("cc ended with {status}"),
+    }
+}
+
+/// Where the sources are.
+fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_a_name_and_a_command_that_is_told_its_address() {
+        let peer: Peer = "go=./echo --listen {addr}".parse().unwrap();
+        assert_eq!(peer.name, "go");
+        assert_eq!(peer.launch.command, ["./echo", "--listen", "{addr}"]);
+        assert!("go=./echo".parse::<Peer>().is_err());
+        assert!("./echo {addr}".parse::<Peer>().is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! Ctrl-C: everything that takes time asks here whether it should go on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail};
+
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGINT, SIGTERM and SIGHUP only leave a note. Whoever reads it returns an error, and on
+/// the way out each server that was started is ended by the guard that holds it.
+pub(super) fn catch_signals() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| STOPPED.store(true, Ordering::Relaxed)).context("cannot catch signals")
+}
+
+pub(super) fn is_asked_for() -> bool {
+    STOPPED.load(Ordering::Relaxed)
+}
+
+/// An error if we were told to stop.
+pub(super) fn check() -> anyhow::Result<()> {
+    if is_asked_for() {
+        bail!("stopped");
+    }
+    Ok(())
+}
