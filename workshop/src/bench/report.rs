@@ -129,7 +129,7 @@ mod tests {
 
 stage1: serves one client at a time.
 ";
-        let squeezed = |text: &str| text.replace(' ', "").replace('-', "");
+        let squeezed = |text: &str| text.replace([' ', '-'], "");
         assert_eq!(squeezed(&table.report()), squeezed(expected));
         let widths: Vec<_> =
             table.report().lines().skip(2).take(5).map(|l| l.chars().count()).collect();

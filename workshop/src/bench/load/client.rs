@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Instant;
 
 use anyhow::bail;
+use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::pattern::{LONGEST, Pattern};
@@ -30,6 +31,8 @@ pub(crate) struct Client {
     under_way: VecDeque<Instant>,
     /// There may be bytes to read. The poller says so only once.
     pub(crate) may_read: bool,
+    /// The end of the stream is behind the bytes, and no other event will come for it.
+    end_in_sight: bool,
     /// It is in the generator's list of those who are due a turn.
     pub(crate) due: bool,
 }
@@ -45,12 +48,19 @@ impl Client {
             received: 0,
             under_way: VecDeque::new(),
             may_read: false,
+            end_in_sight: false,
             due: false,
         }
     }
 
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
+    }
+
+    /// Writes down what an event says.
+    pub(crate) fn mark(&mut self, event: &Event) {
+        self.end_in_sight |= event.is_read_closed() || event.is_error();
+        self.may_read |= event.is_readable() || self.end_in_sight;
     }
 
     /// From now on its messages are this long. Nothing may be under way.
@@ -102,7 +112,7 @@ impl Client {
             }
             Err(e) => bail!("the server cut us off after {} bytes: {e}", self.received),
         };
-        self.may_read = !SHORT_READ_MEANS_DRAINED || n == buf.len();
+        self.may_read = self.end_in_sight || !SHORT_READ_MEANS_DRAINED || n == buf.len();
         let at = self.seed + self.received;
         if self.received + n as u64 > self.sent || buf[..n] != *pattern.piece(at, n) {
             bail!("what came back after {} bytes is not what was sent", self.received);

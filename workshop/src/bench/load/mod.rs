@@ -157,7 +157,7 @@ impl Generator {
         }
         for event in &self.events {
             let Some(client) = self.clients.get_mut(event.token().0) else { continue };
-            client.may_read |= event.is_readable() || event.is_read_closed() || event.is_error();
+            client.mark(event);
             if !mem::replace(&mut client.due, true) {
                 self.due.push(event.token().0);
             }
