@@ -42,6 +42,7 @@
 #define BACKLOG 4096
 /* The most clients at a time, and so the most memory: each can be owed READ_SIZE bytes. */
 #define DEFAULT_MAX_CONNECTIONS 16384
+#define MOST_CONNECTIONS 1000000
 /* How soon to try accept(2) again when there was no descriptor: someone else may have given one back. */
 #define RETRY_MILLIS 1000
 /* How long we go on paying what we owe after we were told to stop. */
@@ -336,6 +337,7 @@ static int64_t now_millis(void) {
 static void finish(void) {
     static struct epoll_event events[EVENTS_PER_TURN];
     int64_t deadline = now_millis() + STOP_MILLIS;
+    fprintf(stderr, "epoll_echo: stopping, with %zu connections\n", clients);
     close(listen_fd);
     close(signal_fd);
     for (size_t fd = 0; fd < slots; fd++)
@@ -351,11 +353,20 @@ static void finish(void) {
 
 /* --- the start ----------------------------------------------------------------------------------- */
 
+/* A number from min to max, and nothing behind it. */
+static bool is_number(const char *text, unsigned long min, unsigned long max) {
+    char *end;
+    errno = 0;
+    unsigned long n = strtoul(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && n >= min && n <= max;
+}
+
 /* "127.0.0.1:9000" or "[::1]:9000". */
 static struct addrinfo *parse_addr(const char *text) {
     char host[256];
     const char *colon = strrchr(text, ':');
-    if (colon == NULL || (size_t)(colon - text) >= sizeof host)
+    /* getaddrinfo(3) would take 99999 for a port, and cut it to 16 bits. */
+    if (colon == NULL || (size_t)(colon - text) >= sizeof host || !is_number(colon + 1, 0, UINT16_MAX))
         usage("bad address", text);
     bool brackets = text[0] == '[' && colon > text && colon[-1] == ']';
     snprintf(host, sizeof host, "%.*s", (int)(colon - text) - 2 * brackets, text + brackets);
@@ -409,15 +420,16 @@ static int open_signals(void) {
 int main(int argc, char **argv) {
     const char *addr = "127.0.0.1:9000";
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--max-connections") == 0 && i + 1 < argc)
-            max_connections = strtoul(argv[++i], NULL, 10);
-        else if (argv[i][0] == '-')
+        if (strcmp(argv[i], "--max-connections") == 0 && i + 1 < argc) {
+            if (!is_number(argv[++i], 1, MOST_CONNECTIONS))
+                usage("expected a number of connections, not", argv[i]);
+            max_connections = strtoul(argv[i], NULL, 10);
+        } else if (argv[i][0] == '-') {
             usage("unknown option", argv[i]);
-        else
+        } else {
             addr = argv[i];
+        }
     }
-    if (max_connections == 0)
-        usage("expected a number of connections, not", "0");
     signal_fd = open_signals();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (signal_fd < 0 || epoll_fd < 0)

@@ -16,20 +16,28 @@ use super::peers::Peer;
 use super::scenes::{Ask, Kind, exchange};
 use super::server::Server;
 
-/// Rounds of messages in the two runs: each client sends this many.
-const FEW: u64 = 20;
-/// With one client the two runs are this many messages apart and more, so a stray call is under 0.01 each.
-const LEAST_DIFFERENCE: u64 = 1000;
+/// What each client sends in the shorter run: enough to be past the first, slower replies.
+const FEW: u64 = 4;
 
 /// In scenes with more clients than this nothing is counted: under strace and valgrind that would take
 /// minutes.
 const MOST_CLIENTS: usize = 64;
 
+/// What perf(1) calls these events: the entry into any system call, and instructions in user code.
+const CALLS: &str = "raw_syscalls:sys_enter";
+const INSTRUCTIONS: &str = "instructions:u";
+
 /// Something that counts what a process does, and writes the count to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tool {
+    /// System calls, in passing: the server is hardly slower for it.
+    PerfCalls,
+    /// System calls, by stopping the server at each of them. With many clients it finds more of them
+    /// ready whenever it looks, and with one it may find the next question where it expected none.
     Strace,
-    Perf,
+    /// Instructions outside the kernel, by the processor's own counter.
+    PerfInstructions,
+    /// The same, by playing the processor, some fifty times slower.
     Callgrind,
 }
 
@@ -44,8 +52,8 @@ impl Tools {
     /// Looks which there are. A virtual machine often has a `perf` that cannot count instructions.
     pub(super) fn find() -> Self {
         Self {
-            syscalls: Tool::Strace.counts_something().then_some(Tool::Strace),
-            instructions: [Tool::Perf, Tool::Callgrind].into_iter().find(|t| t.counts_something()),
+            syscalls: Tool::first_that_works([Tool::PerfCalls, Tool::Strace]),
+            instructions: Tool::first_that_works([Tool::PerfInstructions, Tool::Callgrind]),
         }
     }
 
@@ -87,7 +95,7 @@ impl Tool {
     fn per_message(self, peer: &Peer, ask: Ask, cores: &Cores) -> anyhow::Result<f64> {
         let clients = (ask.clients * ask.depth) as u64;
         let few = FEW * clients;
-        let many = few + LEAST_DIFFERENCE.max(FEW * clients);
+        let many = few + self.messages();
         let total = |messages| {
             let file = env::temp_dir().join(format!("bench-{}.count", std::process::id()));
             let server = Server::start(&peer.launch, &self.command(&file), cores)?;
@@ -101,12 +109,22 @@ impl Tool {
         Ok((total(many)? - total(few)?) / (many - few) as f64)
     }
 
+    /// By how many messages the two runs differ: as many as take about a second. A stray call is then
+    /// nothing, and the batches in which many clients are served have had time to even out.
+    fn messages(self) -> u64 {
+        match self {
+            Self::PerfCalls | Self::PerfInstructions => 50_000,
+            Self::Strace | Self::Callgrind => 5_000,
+        }
+    }
+
     /// The command to put in front of the server's.
     fn command(self, file: &Path) -> Vec<String> {
         let file = file.display();
         let words = match self {
             Self::Strace => format!("strace -f -c -o {file}"),
-            Self::Perf => format!("perf stat -x, -e instructions:u -o {file}"),
+            Self::PerfCalls => format!("perf stat -x, -e {CALLS} -o {file}"),
+            Self::PerfInstructions => format!("perf stat -x, -e {INSTRUCTIONS} -o {file}"),
             Self::Callgrind => format!("valgrind --tool=callgrind --callgrind-out-file={file}"),
         };
         words.split(' ').map(str::to_owned).collect()
@@ -122,15 +140,19 @@ impl Tool {
                 words(total).get(3)?.parse().ok()
             }
             // "123456,,instructions:u,1000000,100.00,,"; or "<not supported>,,instructions:u,…"
-            Self::Perf => {
-                let line = text.lines().find(|line| line.contains("instructions:u"))?;
-                line.split(',').next()?.parse().ok()
+            Self::PerfCalls | Self::PerfInstructions => {
+                let ours = |line: &&str| line.contains(CALLS) || line.contains(INSTRUCTIONS);
+                text.lines().find(ours)?.split(',').next()?.parse().ok()
             }
             // "totals: 123456"
             Self::Callgrind => {
                 text.lines().find_map(|line| line.strip_prefix("totals: "))?.trim().parse().ok()
             }
         }
+    }
+
+    fn first_that_works(tools: [Self; 2]) -> Option<Self> {
+        tools.into_iter().find(|tool| tool.counts_something())
     }
 
     /// Whether it works here: tried on a program that does nothing.
@@ -168,8 +190,11 @@ mod tests {
 ";
         assert_eq!(Tool::Strace.parse(strace), Some(100.0));
         let perf = "# started on Monday\n\n123456,,instructions:u,1000,100.00,,\n";
-        assert_eq!(Tool::Perf.parse(perf), Some(123_456.0));
-        assert_eq!(Tool::Perf.parse("<not supported>,,instructions:u,0,100.00,,\n"), None);
+        assert_eq!(Tool::PerfInstructions.parse(perf), Some(123_456.0));
+        assert_eq!(
+            Tool::PerfInstructions.parse("<not supported>,,instructions:u,0,100.00,,\n"),
+            None
+        );
         assert_eq!(Tool::Callgrind.parse("summary: 7\n\n\ntotals: 7654\n"), Some(7654.0));
     }
 }

@@ -133,7 +133,7 @@ impl Drop for Server {
         if matches!(self.process.try_wait(), Ok(Some(_))) {
             return;
         }
-        // strace, killed, would let go of the server and leave it running: so first the server.
+        // strace or perf, killed, would let go of the server and leave it running: so first the server.
         if self.pid != self.process.id() {
             os::kill(self.pid);
         }

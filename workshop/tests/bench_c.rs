@@ -1,0 +1,69 @@
+//! The C server keeps stage 5's contract, as far as it speaks of clients. So what it is faster at, it is
+//! not faster at because it does less. (It has no log and no `--help`.)
+#![cfg(target_os = "linux")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use common::testkit::{contract, skipped};
+
+/// The compiled server. `None` where there is no C compiler.
+static PROGRAM: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("epoll_echo");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/c/epoll_echo.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(source);
+    let status = compiler.status().ok()?;
+    assert!(status.success(), "the C server does not compile without a warning");
+    Some(program)
+});
+
+macro_rules! keeps {
+    ($($sentence:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $sentence() {
+                match &*PROGRAM {
+                    Some(program) => contract::$sentence(program.to_str().expect("a path of ours")),
+                    None => skipped("there is no C compiler `cc`"),
+                }
+            }
+        )+
+    };
+}
+
+keeps! {
+    echoes_64_mib_sent_in_pieces,
+    echoes_single_bytes,
+    half_close_gets_every_byte_back,
+    bytes_that_come_together_with_the_fin_come_back,
+    a_client_that_says_nothing_gets_nothing,
+    answers_without_delay,
+    survives_ctrl_z_and_fg,
+    a_reset_in_mid_stream_hurts_nobody,
+    resets_by_the_hundred_hurt_nobody_and_do_not_fill_the_log,
+    a_reset_before_accept_hurts_nobody,
+    comings_and_goings_leave_nothing_behind,
+    echoes_64_mib_sent_in_one_stream,
+    half_close_after_8_mib_gets_every_byte_back,
+    the_second_client_is_served_while_the_first_is_silent,
+    a_thousand_silent_clients_cost_no_cpu,
+    takes_no_thread_per_client,
+    a_client_that_does_not_read_is_kept_and_bounded,
+    a_slow_reader_gets_every_byte_back,
+    clients_that_only_write_cannot_fill_the_memory,
+    serves_10_000_clients_for_64_bytes_each,
+    a_client_that_never_stops_sending_keeps_nobody_waiting,
+    who_waited_for_a_descriptor_is_served_when_one_leaves,
+    who_waited_at_the_limit_is_served_when_one_leaves,
+    a_bad_limit_is_one_clear_line,
+    stops_within_a_second_when_idle,
+    stops_within_a_second_with_clients_connected,
+    what_it_has_read_is_still_delivered_when_it_stops,
+    says_where_it_listens_and_nothing_else_on_stdout,
+    a_port_in_use_is_one_clear_line,
+    a_bad_address_or_option_is_one_clear_line,
+    somebody_elses_address_is_one_clear_line,
+    listens_on_ipv6_too,
+}
