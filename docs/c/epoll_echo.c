@@ -418,7 +418,7 @@ static int open_signals(void) {
 }
 
 int main(int argc, char **argv) {
-    const char *addr = "127.0.0.1:9000";
+    const char *addr = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--max-connections") == 0 && i + 1 < argc) {
             if (!is_number(argv[++i], 1, MOST_CONNECTIONS))
@@ -426,6 +426,8 @@ int main(int argc, char **argv) {
             max_connections = strtoul(argv[i], NULL, 10);
         } else if (argv[i][0] == '-') {
             usage("unknown option", argv[i]);
+        } else if (addr != NULL) {
+            usage("one address is enough, not also", argv[i]);
         } else {
             addr = argv[i];
         }
@@ -434,7 +436,7 @@ int main(int argc, char **argv) {
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (signal_fd < 0 || epoll_fd < 0)
         die("cannot start");
-    listen_on(addr);
+    listen_on(addr != NULL ? addr : "127.0.0.1:9000");
     watch(listen_fd, EPOLLIN | EPOLLET);
     watch(signal_fd, EPOLLIN);
     announce();

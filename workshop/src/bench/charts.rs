@@ -1,10 +1,116 @@
-//! Charts for the book.
+//! Which charts the book has, and what is in them.
 
+use std::fs;
 use std::path::Path;
 
-use super::results::Results;
+use anyhow::Context;
+
+use super::chart::{Bars, Lines, Series};
+use super::figures::Figure;
+use super::results::{Results, Row};
+
+/// Scenes that differ in nothing but how many clients there are.
+const BY_CLIENTS: [(&str, f64); 4] =
+    [("ask-1", 1.0), ("ask-64", 64.0), ("ask-1000", 1000.0), ("ask-10000", 10_000.0)];
+
+/// Resident memory with so many clients.
+const MEMORY: [(Figure, f64); 3] =
+    [(Figure::RssKib1, 1.0), (Figure::RssKib1000, 1000.0), (Figure::RssKib10000, 10_000.0)];
+
+/// The same peer twice more would only hide the others.
+const NOT_DRAWN: [&str; 2] = ["tokio-64k", "tokio-multi"];
 
 /// Draws every chart for which there are results.
-pub(super) fn draw(_results: &Results, _dir: &Path) -> anyhow::Result<()> {
+pub(super) fn draw(results: &Results, dir: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let charts = [
+        ("bench-throughput.svg", throughput(results)),
+        ("bench-p99.svg", p99(results)),
+        ("bench-memory.svg", memory(results)),
+        ("bench-idle.svg", idle(results)),
+        ("bench-polite.svg", polite(results)),
+    ];
+    for (name, svg) in charts {
+        let Some(svg) = svg else { continue };
+        let file = dir.join(name);
+        fs::write(&file, svg).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     Ok(())
+}
+
+fn throughput(results: &Results) -> Option<String> {
+    Lines {
+        title: "Replies per second, in thousands, by clients (64 bytes each)",
+        across: "clients",
+        series: by_clients(results, Figure::PerSecond, 1e-3),
+        log_up: false,
+    }
+    .svg()
+}
+
+fn p99(results: &Results) -> Option<String> {
+    Lines {
+        title: "99 of 100 replies come within: milliseconds, by clients",
+        across: "clients",
+        series: by_clients(results, Figure::P99Micros, 1e-3),
+        log_up: true,
+    }
+    .svg()
+}
+
+fn memory(results: &Results) -> Option<String> {
+    let table = results.table("memory")?;
+    let series = table.rows.iter().filter(|row| is_drawn(row)).map(|row| {
+        let mib = |(figure, clients)| Some((clients, row.figure(figure)?.median / 1024.0));
+        Series { name: row.server.clone(), points: MEMORY.into_iter().filter_map(mib).collect() }
+    });
+    Lines {
+        title: "Resident memory in MiB, by silent clients",
+        across: "clients",
+        series: series.collect(),
+        log_up: true,
+    }
+    .svg()
+}
+
+fn idle(results: &Results) -> Option<String> {
+    Bars {
+        title: "CPU time in milliseconds per second, while 1,000 clients say nothing",
+        bars: bars(results, "idle", Figure::CpuMillisPerSecond, 1.0),
+        log: false,
+    }
+    .svg()
+}
+
+fn polite(results: &Results) -> Option<String> {
+    Bars {
+        title: "A polite client beside a flooding one: p99 in milliseconds",
+        bars: bars(results, "flood", Figure::P99Micros, 1e-3),
+        log: true,
+    }
+    .svg()
+}
+
+fn is_drawn(row: &Row) -> bool {
+    !NOT_DRAWN.contains(&&*row.server)
+}
+
+fn by_clients(results: &Results, figure: Figure, unit: f64) -> Vec<Series> {
+    let tables: Vec<_> =
+        BY_CLIENTS.iter().filter_map(|(scene, n)| Some((results.table(scene)?, *n))).collect();
+    let Some((first, _)) = tables.first() else { return Vec::new() };
+    let points = |server: &str| {
+        let point = |&(table, clients): &(&super::results::Table, f64)| {
+            Some((clients, table.row(server)?.figure(figure)?.median * unit))
+        };
+        tables.iter().filter_map(point).collect()
+    };
+    let rows = first.rows.iter().filter(|row| is_drawn(row));
+    rows.map(|row| Series { name: row.server.clone(), points: points(&row.server) }).collect()
+}
+
+fn bars(results: &Results, scene: &str, figure: Figure, unit: f64) -> Vec<(String, f64)> {
+    let Some(table) = results.table(scene) else { return Vec::new() };
+    let rows = table.rows.iter().filter(|row| is_drawn(row));
+    rows.filter_map(|row| Some((row.server.clone(), row.figure(figure)?.median * unit))).collect()
 }

@@ -4,6 +4,7 @@
 //! is doing disturbs all of them alike. Each run is a server of its own, freshly started.
 
 mod args;
+mod chart;
 mod charts;
 mod counts;
 mod figures;
