@@ -32,6 +32,8 @@ const COLOURS: [(&str, &str); 8] = [
 /// One line: its name, and points from left to right.
 pub(super) struct Series {
     pub(super) name: String,
+    /// Which of the colours. The same server has the same one in every chart.
+    pub(super) colour: usize,
     pub(super) points: Vec<(f64, f64)>,
 }
 
@@ -45,10 +47,17 @@ pub(super) struct Lines<'a> {
     pub(super) log_up: bool,
 }
 
+/// One bar: its name, its colour as in [`Series`], and how long it is.
+pub(super) struct Bar {
+    pub(super) name: String,
+    pub(super) colour: usize,
+    pub(super) value: f64,
+}
+
 /// A bar for each name.
 pub(super) struct Bars<'a> {
     pub(super) title: &'a str,
-    pub(super) bars: Vec<(String, f64)>,
+    pub(super) bars: Vec<Bar>,
     pub(super) log: bool,
 }
 
@@ -110,17 +119,18 @@ fn round_up(value: f64) -> f64 {
 impl Lines<'_> {
     /// The chart, if there is anything to draw.
     pub(super) fn svg(&self) -> Option<String> {
-        let series: Vec<_> = self.series.iter().filter(|s| !s.points.is_empty()).collect();
+        // A single point is no line, and its name would stand far away from it.
+        let series: Vec<_> = self.series.iter().filter(|s| s.points.len() > 1).collect();
         let points = || series.iter().flat_map(|series| &series.points);
         let x = Axis::over(points().map(|p| p.0), true, LEFT, WIDTH - RIGHT)?;
         let y = Axis::over(points().map(|p| p.1), self.log_up, HEIGHT - BOTTOM, TOP)?;
         let mut svg = Svg::new(self.title, HEIGHT);
         svg.scale(&x, &y, self.across);
         let ends: Vec<_> = series.iter().map(|s| y.place(s.points[s.points.len() - 1].1)).collect();
-        for (i, (series, label)) in series.iter().zip(spread_out(&ends)).enumerate() {
+        for (series, label) in series.iter().zip(spread_out(&ends)) {
             let places: Vec<_> =
                 series.points.iter().map(|p| (x.place(p.0), y.place(p.1))).collect();
-            svg.line(&places, i, &series.name, label);
+            svg.line(&places, series, label);
         }
         Some(svg.finish())
     }
@@ -148,14 +158,13 @@ fn spread_out(ends: &[f64]) -> Vec<f64> {
 impl Bars<'_> {
     /// The chart, if there is anything to draw.
     pub(super) fn svg(&self) -> Option<String> {
-        let values = self.bars.iter().map(|bar| bar.1);
+        let values = self.bars.iter().map(|bar| bar.value);
         let left = RIGHT;
         let x = Axis::over(values, self.log, left, WIDTH - LEFT)?;
         let mut svg = Svg::new(self.title, TOP + BAR * self.bars.len() as f64 + LINE);
-        for (i, (name, value)) in self.bars.iter().enumerate() {
-            let y = TOP + BAR * i as f64;
-            let width = (x.place(*value) - left).max(1.0);
-            svg.bar((left, y, width), i, name, &short(*value));
+        for (i, bar) in self.bars.iter().enumerate() {
+            let width = (x.place(bar.value) - left).max(1.0);
+            svg.bar((left, TOP + BAR * i as f64), width, bar);
         }
         Some(svg.finish())
     }
@@ -205,30 +214,33 @@ impl Svg {
     }
 
     /// A line with its dots, and its name where it ends.
-    fn line(&mut self, places: &[(f64, f64)], colour: usize, name: &str, label: f64) {
+    fn line(&mut self, places: &[(f64, f64)], series: &Series, label: f64) {
         let points: Vec<_> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let class = format!("c{}", colour % COLOURS.len());
+        let class = class(series.colour);
         self.put(&format!("<polyline class=\"{class}\" points=\"{}\"/>", points.join(" ")));
         for (x, y) in places {
             self.put(&format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"));
         }
-        self.text((WIDTH - RIGHT + 12.0, label + 4.0), &class, name);
+        self.text((WIDTH - RIGHT + 12.0, label + 4.0), &class, &series.name);
     }
 
-    fn bar(&mut self, (x, y, width): (f64, f64, f64), colour: usize, name: &str, value: &str) {
-        let class = format!("c{}", colour % COLOURS.len());
-        let height = BAR - 10.0;
-        self.text((x - 8.0, y + 15.0), "end", name);
+    fn bar(&mut self, (x, y): (f64, f64), width: f64, bar: &Bar) {
+        let (class, height) = (class(bar.colour), BAR - 10.0);
+        self.text((x - 8.0, y + 15.0), "end", &bar.name);
         self.put(&format!(
             "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height}\"/>"
         ));
-        self.text((x + width + 6.0, y + 15.0), "value", value);
+        self.text((x + width + 6.0, y + 15.0), "value", &short(bar.value));
     }
 
     fn finish(mut self) -> String {
         self.put("</svg>");
         self.0
     }
+}
+
+fn class(colour: usize) -> String {
+    format!("c{}", colour % COLOURS.len())
 }
 
 fn style() -> String {
@@ -300,7 +312,11 @@ mod tests {
 
     #[test]
     fn a_chart_follows_the_readers_light_or_dark_and_has_no_background() {
-        let bars = Bars { title: "t", bars: vec![("a".into(), 1.0)], log: false };
+        let bars = Bars {
+            title: "t",
+            bars: vec![Bar { name: "a".into(), colour: 0, value: 1.0 }],
+            log: false,
+        };
         let svg = bars.svg().unwrap();
         assert!(svg.contains("prefers-color-scheme:dark"));
         assert!(svg.contains("viewBox") && !svg.contains("background"));

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::chart::{Bars, Lines, Series};
+use super::chart::{Bar, Bars, Lines, Series};
 use super::figures::Figure;
-use super::results::{Results, Row};
+use super::results::{Results, Row, Table};
 
 /// Scenes that differ in nothing but how many clients there are.
 const BY_CLIENTS: [(&str, f64); 4] =
@@ -60,9 +60,10 @@ fn p99(results: &Results) -> Option<String> {
 
 fn memory(results: &Results) -> Option<String> {
     let table = results.table("memory")?;
-    let series = table.rows.iter().filter(|row| is_drawn(row)).map(|row| {
+    let series = drawn(table).map(|(colour, row)| {
         let mib = |(figure, clients)| Some((clients, row.figure(figure)?.median / 1024.0));
-        Series { name: row.server.clone(), points: MEMORY.into_iter().filter_map(mib).collect() }
+        let points = MEMORY.into_iter().filter_map(mib).collect();
+        Series { name: row.server.clone(), colour, points }
     });
     Lines {
         title: "Resident memory in MiB, by silent clients",
@@ -91,8 +92,9 @@ fn polite(results: &Results) -> Option<String> {
     .svg()
 }
 
-fn is_drawn(row: &Row) -> bool {
-    !NOT_DRAWN.contains(&&*row.server)
+/// Those who are drawn, each with a colour that is theirs in every table.
+fn drawn(table: &Table) -> impl Iterator<Item = (usize, &Row)> {
+    table.rows.iter().filter(|row| !NOT_DRAWN.contains(&&*row.server)).enumerate()
 }
 
 fn by_clients(results: &Results, figure: Figure, unit: f64) -> Vec<Series> {
@@ -100,17 +102,24 @@ fn by_clients(results: &Results, figure: Figure, unit: f64) -> Vec<Series> {
         BY_CLIENTS.iter().filter_map(|(scene, n)| Some((results.table(scene)?, *n))).collect();
     let Some((first, _)) = tables.first() else { return Vec::new() };
     let points = |server: &str| {
-        let point = |&(table, clients): &(&super::results::Table, f64)| {
+        let point = |&(table, clients): &(&Table, f64)| {
             Some((clients, table.row(server)?.figure(figure)?.median * unit))
         };
         tables.iter().filter_map(point).collect()
     };
-    let rows = first.rows.iter().filter(|row| is_drawn(row));
-    rows.map(|row| Series { name: row.server.clone(), points: points(&row.server) }).collect()
+    let series = |(colour, row): (usize, &Row)| Series {
+        name: row.server.clone(),
+        colour,
+        points: points(&row.server),
+    };
+    drawn(first).map(series).collect()
 }
 
-fn bars(results: &Results, scene: &str, figure: Figure, unit: f64) -> Vec<(String, f64)> {
+fn bars(results: &Results, scene: &str, figure: Figure, unit: f64) -> Vec<Bar> {
     let Some(table) = results.table(scene) else { return Vec::new() };
-    let rows = table.rows.iter().filter(|row| is_drawn(row));
-    rows.filter_map(|row| Some((row.server.clone(), row.figure(figure)?.median * unit))).collect()
+    let bar = |(colour, row): (usize, &Row)| {
+        let value = row.figure(figure)?.median * unit;
+        Some(Bar { name: row.server.clone(), colour, value })
+    };
+    drawn(table).filter_map(bar).collect()
 }
