@@ -104,7 +104,7 @@ impl Server {
             if Instant::now() >= deadline {
                 bail!("it did not listen on {} within {} s", self.addr, START_PATIENCE.as_secs());
             }
-            thread::sleep(LOOK_EVERY); // nothing tells us when somebody else begins to listen
+            thread::park_timeout(LOOK_EVERY); // nothing tells us when somebody else begins to listen
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Server {
             if cfg!(not(unix)) {
                 break; // it cannot be asked
             }
-            thread::sleep(LOOK_EVERY);
+            thread::park_timeout(LOOK_EVERY);
         }
         Ok(()) // and if it has not ended, `drop` does it the other way
     }
