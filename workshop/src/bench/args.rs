@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Count system calls and instructions, and measure no time
     #[arg(long, conflicts_with = "quick")]
     pub(crate) counts_only: bool,
+    /// Measure time, and count no system calls and instructions
+    #[arg(long, conflicts_with = "counts_only")]
+    pub(crate) times_only: bool,
     /// Write all results to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -35,11 +38,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) charts: Option<PathBuf>,
     /// Measure nothing: print and draw what these files of --json hold
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "server", "peer", "runs", "counts_only"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "server", "peer", "runs", "counts_only", "times_only"])]
     pub(crate) from: Vec<PathBuf>,
 }
 
 impl Args {
+    /// Whether to count what a message costs, which takes longer than everything else.
+    pub(crate) fn counts(&self) -> bool {
+        !self.quick && !self.times_only
+    }
+
     /// How many rounds to run.
     pub(crate) fn rounds(&self) -> usize {
         match self.runs {

@@ -91,8 +91,8 @@ impl Bench {
         stop::catch_signals()?;
         let peers = peers::assemble(args)?;
         let cores = Cores::split();
-        let tools = if args.quick { Tools::default() } else { Tools::find() };
-        if !args.quick {
+        let tools = if args.counts() { Tools::find() } else { Tools::default() };
+        if args.counts() {
             tools.say_what_is_missing();
         }
         Ok(Self {
