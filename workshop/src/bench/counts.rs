@@ -130,6 +130,12 @@ impl Tool {
         words.split(' ').map(str::to_owned).collect()
     }
 
+    fn read(self, file: &CountFile) -> anyhow::Result<f64> {
+        let text =
+            fs::read_to_string(&file.0).with_context(|| format!("{self:?} wrote nothing"))?;
+        self.parse(&text).with_context(|| format!("cannot read what {self:?} wrote"))
+    }
+
     /// The one number we want out of what it wrote.
     fn parse(self, text: &str) -> Option<f64> {
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -161,16 +167,29 @@ impl Tool {
     }
 
     fn try_on_true(self) -> anyhow::Result<f64> {
-        let file: PathBuf = env::temp_dir().join(format!("bench-{}.try", std::process::id()));
-        let command = self.command(&file);
+        let file = CountFile::new();
+        let command = self.command(&file.0);
         let mut trial = Command::new(&command[0]);
         trial.args(&command[1..]).arg("true").stdout(Stdio::null()).stderr(Stdio::null());
         if !trial.status()?.success() {
             bail!("{self:?} cannot run `true`");
         }
-        let text = fs::read_to_string(&file)?;
-        let _ = fs::remove_file(&file);
-        self.parse(&text).context("there is no number in what it wrote")
+        self.read(&file)
+    }
+}
+
+/// Where a tool puts what it has counted. Whatever happens, it does not stay.
+struct CountFile(PathBuf);
+
+impl CountFile {
+    fn new() -> Self {
+        Self(env::temp_dir().join(format!("bench-{}.count", std::process::id())))
+    }
+}
+
+impl Drop for CountFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 

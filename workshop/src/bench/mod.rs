@@ -180,8 +180,11 @@ impl Bench {
         }
         match self.tools.count(peer, ask, &self.cores) {
             Ok(counts) => row.counts = counts,
-            Err(error) if stop::is_asked_for() => return Err(error),
-            Err(error) => row.left_out = Some(format!("could not be counted: {error:#}")),
+            // Ctrl-C reaches the servers as well, and then it is no fault of theirs.
+            Err(error) => {
+                stop::check()?;
+                row.left_out = Some(format!("could not be counted: {error:#}"));
+            }
         }
         Ok(())
     }
@@ -196,11 +199,7 @@ impl Bench {
         };
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let system = format!("{} {}", std::env::consts::OS, kernel.trim());
-        format!(
-            "{system}, {}, {cores} cores: {place}; {} rounds",
-            std::env::consts::ARCH,
-            self.rounds
-        )
+        format!("{system}, {}, {cores} cores: {place}", std::env::consts::ARCH)
     }
 }
 
@@ -219,8 +218,10 @@ fn play_once(
     }
     match run() {
         Ok(figures) => row.rounds.push(figures),
-        Err(error) if stop::is_asked_for() => return Err(error),
-        Err(error) => row.left_out = Some(format!("{error:#}")),
+        Err(error) => {
+            stop::check()?;
+            row.left_out = Some(format!("{error:#}"));
+        }
     }
     Ok(())
 }

@@ -18,7 +18,13 @@ type Cell<'a> = Box<dyn Fn(&Row) -> Option<String> + 'a>;
 impl Table {
     /// The table with its title, and below it why some rows are empty.
     pub(super) fn report(&self) -> String {
-        let mut lines = vec![format!("### {} (`{}`)", self.title, self.scene), String::new()];
+        let rounds = match self.rows.iter().map(|row| row.rounds.len()).max() {
+            None | Some(0) => String::new(),
+            Some(1) => String::from(", 1 round"),
+            Some(rounds) => format!(", {rounds} rounds"),
+        };
+        let mut lines =
+            vec![format!("### {} (`{}`{rounds})", self.title, self.scene), String::new()];
         let columns: Vec<_> = self.columns().into_iter().filter(|c| self.has_any(c)).collect();
         let heads = columns.iter().map(|column| column.head.clone());
         let mut cells = vec![[String::from("server")].into_iter().chain(heads).collect::<Vec<_>>()];
@@ -119,7 +125,7 @@ mod tests {
             rows: vec![out, row("stage5", &[900.0, 1100.0, 1000.0]), row("c", &[1000.0; 3])],
         };
         let expected = "\
-### Asking (`ask-64`)
+### Asking (`ask-64`, 3 rounds)
 
 | server | per s |   from – to |               of c |
 | ------ | ----: | ----------: | -----------------: |

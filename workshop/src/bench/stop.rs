@@ -12,13 +12,9 @@ pub(super) fn catch_signals() -> anyhow::Result<()> {
     ctrlc::set_handler(|| STOPPED.store(true, Ordering::Relaxed)).context("cannot catch signals")
 }
 
-pub(super) fn is_asked_for() -> bool {
-    STOPPED.load(Ordering::Relaxed)
-}
-
 /// An error if we were told to stop.
 pub(super) fn check() -> anyhow::Result<()> {
-    if is_asked_for() {
+    if STOPPED.load(Ordering::Relaxed) {
         bail!("stopped");
     }
     Ok(())
