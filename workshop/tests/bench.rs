@@ -22,6 +22,7 @@ fn a_session_prints_a_table_and_keeps_the_results() {
     assert!(output.status.success(), "{}", stderr(&output));
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("| tokio "), "{printed}");
+    assert!(!printed.contains("tokio:"), "it was left out: {printed}");
 
     // What was kept is printed again, letter by letter.
     let again = bench(&["--from"]).arg(&file).output().unwrap();
@@ -37,6 +38,7 @@ fn a_foreign_server_is_told_its_address() {
     let output = bench(&args).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.contains("| mine "), "{printed}{}", stderr(&output));
+    assert!(!printed.contains("mine:"), "it was left out: {printed}");
 }
 
 #[test]

@@ -301,7 +301,8 @@ mod tests {
         let mut places = spread_out(&[100.0, 101.0, 330.0, 331.0]);
         places.sort_by(f64::total_cmp);
         assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= LINE), "{places:?}");
-        assert!(places.iter().all(|place| *place <= HEIGHT - BOTTOM));
+        // Nor do they leave the drawing, neither below nor above.
+        assert!(places.iter().all(|place| (100.0..=HEIGHT - BOTTOM).contains(place)));
     }
 
     #[test]

@@ -157,7 +157,7 @@ mod system {
         #[test]
         fn a_field_is_found_by_its_whole_name() {
             let status =
-                "Threads:\t3\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t2\n";
+                "Threads:\t3\nnonvoluntary_ctxt_switches:\t2\nvoluntary_ctxt_switches:\t5\n";
             assert_eq!(field(status, "Threads:"), Some(3));
             assert_eq!(switches_of_thread(status), 7);
             assert_eq!(field(status, "VmRSS:"), None);
