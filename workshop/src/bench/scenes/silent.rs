@@ -10,7 +10,7 @@ use crate::bench::load::Generator;
 use crate::bench::server::Server;
 
 /// When nothing was taken for this long, nothing more will be.
-const PAUSE: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A client sends for as long as it gets rid of anything, and reads nothing back.
 pub(super) fn play(server: &Server) -> anyhow::Result<Figures> {
