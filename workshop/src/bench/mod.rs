@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The results of earlier sessions, put together.
+/// Earlier results, put together.
 fn reread(args: &Args, files: &[std::path::PathBuf]) -> anyhow::Result<Results> {
     let mut results = Results::default();
     for file in files {
@@ -75,7 +75,7 @@ fn chosen_scenes(args: &Args) -> anyhow::Result<Vec<Scene>> {
     Ok(all.into_iter().filter(wanted).collect())
 }
 
-/// What stays the same over a session.
+/// What stays the same from the first scene to the last.
 struct Bench {
     peers: Vec<Peer>,
     rounds: usize,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{Figure, Figures};
 
-/// A session of measurements.
+/// Measurements that were taken in one go.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Results {
     pub(super) machine: String,
@@ -57,7 +57,7 @@ impl Results {
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Adds those of another session on the same machine: more scenes, more servers, more rounds.
+    /// Adds others of the same machine: more scenes, more servers, more rounds.
     pub(super) fn merge(&mut self, other: Self) {
         self.machine = other.machine;
         for table in other.scenes {
