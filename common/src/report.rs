@@ -22,7 +22,7 @@ pub fn report(client: impl Display, end: io::Result<()>) {
 fn is_theirs(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::ConnectionReset // ECONNRESET: it closed with our bytes unread, or was killed
+        ErrorKind::ConnectionReset // ECONNRESET: it closed, or was killed, with our bytes unread
             | ErrorKind::BrokenPipe // EPIPE: we wrote after its reset
             | ErrorKind::ConnectionAborted
             | ErrorKind::NotConnected // a socket option on a connection that was reset before we looked

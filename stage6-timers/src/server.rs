@@ -19,9 +19,6 @@ use crate::lines::Lines;
 use crate::table::Table;
 use crate::timers::{Timers, next_tick};
 
-/// How many events we take from the kernel at a time. The others keep until the next turn.
-const EVENTS_PER_TURN: usize = 1024;
-
 /// How many clients we take in before those who are in already get their turns again. accept(2) and
 /// what follows it take about 10 µs, so this is a millisecond.
 const ACCEPTS_PER_TURN: usize = 128;
@@ -40,6 +37,7 @@ const STALE_TIMERS: usize = 1024;
 /// The tokens that are no client's: those count from 1,000,000.
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
+const OUR_TOKENS: usize = 2;
 
 /// The whole server: one thread, one poller, every client.
 ///
@@ -129,7 +127,8 @@ impl Server {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         // Locals, not fields: below we walk through them and change `self` at the same time. Both are
         // used again in every turn, so a turn allocates nothing.
-        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        // Room for everybody's event: who is not in a batch has not spoken, and an idle timer may say so.
+        let mut events = Events::with_capacity(self.max_connections + OUR_TOKENS);
         let mut turns = Vec::new();
         loop {
             self.wait_for_events(&mut events)?;
@@ -221,7 +220,8 @@ impl Server {
         }
     }
 
-    /// Does what is due. Like an event, a timer only marks: it does no I/O and cannot fail.
+    /// Does what is due. It does no I/O and cannot fail: the status only marks, as an event does, and who
+    /// has been silent for too long is let go of.
     fn fire_timers(&mut self, now: Instant) {
         while let Some((deadline, timer)) = self.timers.pop_due(now) {
             match timer {
