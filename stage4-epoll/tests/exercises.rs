@@ -52,7 +52,7 @@ fn e4_3_edge_triggered_a_flood_takes_turns_with_the_others() {
 /// unfair one goes on as long as we keep it busy.
 #[track_caller]
 fn takes_turns(server: &Server) {
-    const MUCH: usize = 4 * FloodInHand::ON_ITS_WAY;
+    const MUCH: usize = 2 * FloodInHand::ON_ITS_WAY;
     let (mut polite, mut flood) = (server.connect(), FloodInHand::start(server));
     polite.round_trip(b"hello");
     let start = Instant::now();

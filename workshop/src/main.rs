@@ -1,10 +1,13 @@
 //! The tool for exercises and measurements.
 
 mod bench;
+mod exercises;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What goes with the six servers: measurements of them.
+/// What goes with the six servers: exercises that check themselves, and measurements.
 #[derive(Parser)]
 #[command(name = "workshop", version)]
 struct Cli {
@@ -14,6 +17,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Exercises(exercises::Command),
     /// Measure the stages and their peers side by side
     Bench(bench::Args),
     /// An echo server to measure against, started by `bench`
@@ -21,10 +26,11 @@ enum Command {
     Peer(bench::peer::Args),
 }
 
-fn main() -> Result<(), common::Fatal> {
+fn main() -> Result<ExitCode, common::Fatal> {
     match Cli::parse().command {
+        Command::Exercises(command) => return Ok(exercises::run(command)?),
         Command::Bench(args) => bench::run(&args)?,
         Command::Peer(args) => bench::peer::run(&args)?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,115 @@
+//! From what was seen to its likely cause.
+
+use super::observe::Rates;
+use super::page::Exercise;
+use super::run::{Run, Verdict};
+use super::screen::grouped;
+
+/// The CPU share from which on a server that has nothing to do spins.
+const SPINS: f64 = 0.4;
+
+/// Wake-ups in a second from which on somebody wakes it for nothing.
+const RESTLESS: f64 = 1_000.0;
+
+/// How many lines of a failed test are shown.
+const LINES: usize = 12;
+
+/// What the test said, without what every test says.
+pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut wanted = false;
+    for line in run.output.lines() {
+        let starts = line.starts_with("seen: ") || line.contains("panicked at ");
+        let ends =
+            line.is_empty() || line.starts_with("stack backtrace") || line.starts_with("note: ");
+        wanted = starts || (wanted && !ends && !line.starts_with("the server's log"));
+        if wanted && lines.len() < LINES {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
+/// The lines of the output in which the server itself gave up: where, and why.
+fn server_panic(output: &str) -> Option<String> {
+    let is_ours = |line: &&str| line.contains("panicked at stage") && line.contains("/src/");
+    let mut lines = output.lines().skip_while(|line| !is_ours(line));
+    Some(format!("{}\n{}", lines.next()?.trim(), lines.next().unwrap_or_default().trim()))
+}
+
+/// The most likely cause. What the page says goes before what can be said of any server.
+pub(crate) fn likely_cause(exercise: &Exercise, run: &Run) -> String {
+    if let Some(lines) = server_panic(&run.output) {
+        return format!("The server panicked, and with it every client is gone:\n{lines}");
+    }
+    if let Some(cause) = from_the_counters(run.verdict, run.observed.rates()) {
+        return cause;
+    }
+    let from_the_page = exercise.causes.iter().find(|(seen, _)| run.output.contains(seen.as_str()));
+    if let Some((_, cause)) = from_the_page {
+        return cause.clone();
+    }
+    if run.output.contains("no word of where it listens") {
+        return "The server ended before it listened. What it said is above.".to_owned();
+    }
+    match run.verdict {
+        Verdict::Hung => "The test waits for something that never comes.".to_owned(),
+        _ => "Read what the test says, then its source: it is the task, line by line.".to_owned(),
+    }
+}
+
+fn from_the_counters(verdict: Verdict, rates: Option<Rates>) -> Option<String> {
+    if verdict == Verdict::Bloated {
+        return Some(
+            "Its memory grows without bound: it takes bytes in and has no limit on what it keeps."
+                .to_owned(),
+        );
+    }
+    if verdict != Verdict::Hung {
+        return None;
+    }
+    let Rates { cpu, wakeups_per_second } = rates?;
+    Some(if wakeups_per_second > RESTLESS {
+        format!(
+            "{} wake-ups in a second, and the test still waits: the kernel names somebody again and \
+             again, and nobody does what would silence it.",
+            grouped(wakeups_per_second as u64)
+        )
+    } else if cpu > SPINS {
+        format!(
+            "{:.0} % of a core, and the test still waits: it spins in a loop that asks, gets the same \
+             answer and asks again. Which call never says what ends your loop?",
+            cpu * 100.0
+        )
+    } else {
+        "It sleeps, and the test waits for something that no event will bring: bytes that were left in \
+         a kernel buffer or an outbox, a client who was not marked, an end that was not passed on."
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_hangs_is_told_by_what_its_server_does() {
+        let cause = |cpu, wakeups_per_second| {
+            from_the_counters(Verdict::Hung, Some(Rates { cpu, wakeups_per_second })).unwrap()
+        };
+        assert!(cause(0.98, 12.0).contains("it spins"));
+        assert!(cause(0.98, 48_213.0).contains("48,213 wake-ups"));
+        assert!(cause(0.0, 1.0).contains("It sleeps"));
+        assert_eq!(from_the_counters(Verdict::Red, None), None);
+    }
+
+    #[test]
+    fn a_panic_of_the_server_is_told_from_one_of_the_test() {
+        let output =
+            "thread 'main' (7) panicked at stage5-mio/src/server.rs:12:3:\nindex out of bounds";
+        assert!(server_panic(output).is_some_and(|lines| lines.ends_with("index out of bounds")));
+        assert!(
+            server_panic("thread 'e5_1' panicked at stage5-mio/tests/exercises.rs:7:1:").is_none()
+        );
+    }
+}

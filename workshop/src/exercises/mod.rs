@@ -1,0 +1,132 @@
+//! Exercises: a page, a patch and a test each.
+//!
+//! The pages of the book are the only list of exercises: what a page says about minutes, hints and the
+//! test is what this tool does, and `verify` proves that it is true.
+
+mod check;
+mod explain;
+mod leading;
+mod observe;
+mod page;
+mod place;
+mod run;
+mod screen;
+mod talk;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use page::{Exercise, Kind, Number};
+use place::Place;
+use screen::Screen;
+
+/// How this tool is called, in what it tells people to do next.
+const TOOL: &str = "cargo run -p workshop --";
+
+/// What can be done with exercises. The comments are the help.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// List the exercises: number, title, minutes, kind, done or not
+    List,
+    /// Show the task of an exercise
+    Show {
+        /// Its number, such as 5.2
+        number: Number,
+    },
+    /// Build the stage as you have changed it, run the exercise's test, say what was seen
+    Check {
+        /// Its number, such as 5.2
+        number: Number,
+    },
+    /// Show one more hint each time
+    Hint {
+        /// Its number, such as 5.2
+        number: Number,
+    },
+    /// Show the solution of an exercise, in words and as a patch
+    Solution {
+        /// Its number, such as 5.2
+        number: Number,
+    },
+    /// Prove that every patch does what its page says, in a copy of the workspace
+    Verify(verify::Options),
+    /// Talk to a server: a line client, and the clients that servers are afraid of
+    Talk(talk::Options),
+}
+
+/// Runs one command. An error is about us; what an exercise has to say is in the exit code.
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let place = Place::find()?;
+    let screen = Screen::new();
+    match command {
+        Command::List => list(&place, &screen),
+        Command::Show { number } => show(&place, &screen, number),
+        Command::Check { number } => check::check(&place, &screen, &place.exercise(number)?),
+        Command::Hint { number } => hint(&place, &screen, number),
+        Command::Solution { number } => solution(&place, &screen, number),
+        Command::Verify(options) => verify::verify(&place, &screen, &options),
+        Command::Talk(options) => talk::talk(&screen, &options),
+    }
+}
+
+fn list(place: &Place, screen: &Screen) -> anyhow::Result<ExitCode> {
+    let (mut minutes, mut done) = (0, 0);
+    let exercises = place.exercises()?;
+    for exercise in &exercises {
+        let mark = if place.is_done(exercise.number) { "done" } else { "" };
+        minutes += exercise.minutes;
+        done += u32::from(!mark.is_empty());
+        let (number, title) = (exercise.number.to_string(), &exercise.title);
+        let (kind, each) = (exercise.kind, exercise.minutes);
+        println!("{number:>5}  {kind:<8}  {each:>3} min  {}  {title}", screen.good(mark, 4));
+    }
+    println!("\n{} exercises, {minutes} minutes, {done} done.", exercises.len());
+    let first = exercises.first().context("no exercises")?.number;
+    println!("Begin with: {TOOL} show {first}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
+    let exercise = place.exercise(number)?;
+    screen.headline(&exercise);
+    println!("\n{}", exercise.body.trim());
+    println!("\nWhen you are ready:  {TOOL} check {number}");
+    println!("Stuck:               {TOOL} hint {number}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
+    let exercise = place.exercise(number)?;
+    let shown = place.one_more_hint(number, exercise.hints.len())?;
+    for (i, hint) in exercise.hints.iter().take(shown).enumerate() {
+        println!("{}\n{hint}\n", screen.strong(&format!("Hint {}", i + 1)));
+    }
+    match exercise.hints.len() - shown {
+        0 => println!("That was the last one. What is left: {TOOL} solution {number}"),
+        left => println!("{left} more."),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn solution(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
+    let exercise = place.exercise(number)?;
+    screen.headline(&exercise);
+    println!("\n{}\n", exercise.solution.trim());
+    let path = place.patch(number);
+    let patch = std::fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
+    patch.lines().for_each(|line| println!("{}", screen.diff(line)));
+    let verb = match exercise.kind {
+        Kind::Build => "put it in",
+        Kind::Break => "put the fault in",
+    };
+    println!("\nTo {verb}: git apply docs/solutions/{number}.patch");
+    println!("To take everything back: {}", start_again(&exercise));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How to get the stage back as it was. git knows better than we do, and asks nobody.
+fn start_again(exercise: &Exercise) -> String {
+    format!("git restore {}", exercise.sources)
+}

@@ -1,0 +1,177 @@
+//! What a server does while it is tested, as `/proc` tells it: the only witness when a test hangs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::screen::grouped;
+
+/// How far back the rates look: "in the last second".
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// What one server has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    cpu: Duration,
+    wakeups: u64,
+    descriptors: usize,
+    rss: u64,
+    threads: usize,
+}
+
+/// Everything seen of the servers that one test has started.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    servers: BTreeMap<u32, VecDeque<(Instant, Sample)>>,
+    most: Sample,
+    last: Option<u32>,
+}
+
+/// What the server did in its last second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rates {
+    /// Of one core, so several threads can have more than 1.
+    pub(crate) cpu: f64,
+    pub(crate) wakeups_per_second: f64,
+}
+
+impl Observed {
+    /// Looks at every server in a process group. Does nothing where there is no `/proc`.
+    pub(crate) fn look(&mut self, group: u32) {
+        let Ok(processes) = fs::read_dir("/proc") else { return };
+        for process in processes.flatten() {
+            let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if is_server(&process.path(), group)
+                && let Some(sample) = sample(&process.path())
+            {
+                self.add(pid, Instant::now(), sample);
+            }
+        }
+    }
+
+    fn add(&mut self, pid: u32, now: Instant, sample: Sample) {
+        let samples = self.servers.entry(pid).or_default();
+        samples.push_back((now, sample));
+        while samples.get(1).is_some_and(|(at, _)| now - *at >= WINDOW) {
+            samples.pop_front();
+        }
+        let most = &mut self.most;
+        most.cpu = most.cpu.max(sample.cpu);
+        most.wakeups = most.wakeups.max(sample.wakeups);
+        most.descriptors = most.descriptors.max(sample.descriptors);
+        most.rss = most.rss.max(sample.rss);
+        most.threads = most.threads.max(sample.threads);
+        self.last = Some(pid);
+    }
+
+    /// The most memory that a server has had, in bytes.
+    pub(crate) fn most_memory(&self) -> u64 {
+        self.most.rss
+    }
+
+    /// Of the server that was seen last. `None` if none was, or not for long enough.
+    pub(crate) fn rates(&self) -> Option<Rates> {
+        let samples = self.servers.get(&self.last?)?;
+        let ((start, first), (end, last)) = (samples.front()?, samples.back()?);
+        let seconds = (*end - *start).as_secs_f64();
+        // A few ticks of the scheduler tell nothing.
+        if seconds < 0.2 {
+            return None;
+        }
+        let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64() / seconds;
+        let wakeups_per_second = last.wakeups.saturating_sub(first.wakeups) as f64 / seconds;
+        Some(Rates { cpu, wakeups_per_second })
+    }
+
+    /// The counters in one or two sentences. `None` if no server was seen.
+    pub(crate) fn in_words(&self) -> Option<String> {
+        self.last?;
+        let Sample { cpu, wakeups, descriptors, rss, threads } = self.most;
+        let mut words = format!(
+            "The server used {:.2} s of CPU in all, with {} wake-up(s); at most {descriptors} descriptors, \
+             {threads} thread(s), {:.1} MB.",
+            cpu.as_secs_f64(),
+            grouped(wakeups),
+            rss as f64 / 1e6,
+        );
+        if let Some(Rates { cpu, wakeups_per_second }) = self.rates() {
+            words += &format!(
+                "\nIn the last second that we saw of it: {:.0} % of a core, {} wake-up(s).",
+                cpu * 100.0,
+                grouped(wakeups_per_second as u64),
+            );
+        }
+        Some(words)
+    }
+}
+
+/// Whether it is one of the six, and started by the test that leads this process group.
+fn is_server(process: &Path, group: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(process.join("stat")) else { return false };
+    // `pid (name) state ppid pgrp …`, and the name may contain anything: proc_pid_stat(5).
+    let Some((left, right)) = stat.rsplit_once(')') else { return false };
+    let name = left.split_once('(').map_or("", |(_, name)| name);
+    let pgrp = right.split_whitespace().nth(2).and_then(|field| field.parse().ok());
+    name.starts_with("stage") && pgrp == Some(group)
+}
+
+fn sample(process: &Path) -> Option<Sample> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let mut sample = Sample {
+        descriptors: fs::read_dir(process.join("fd")).ok()?.count(),
+        rss: 1024 * field(&status, "VmRSS:")?,
+        ..Sample::default()
+    };
+    for task in fs::read_dir(process.join("task")).ok()?.flatten() {
+        // A thread may end between the listing and the reading.
+        let (Ok(status), Ok(schedstat)) = (
+            fs::read_to_string(task.path().join("status")),
+            fs::read_to_string(task.path().join("schedstat")),
+        ) else {
+            continue;
+        };
+        sample.threads += 1;
+        sample.wakeups += field(&status, "\nvoluntary_ctxt_switches:")?;
+        sample.cpu += Duration::from_nanos(schedstat.split(' ').next()?.parse().ok()?);
+    }
+    Some(sample)
+}
+
+/// The number behind a name in a file of `/proc`.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.split_once(name)?.1.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_look_back_one_second_and_no_further() {
+        let t0 = Instant::now();
+        let mut observed = Observed::default();
+        let seconds = Duration::from_secs_f64;
+        for tenth in 0..=50 {
+            // Four quiet seconds, and then it spins.
+            let busy = f64::from(tenth.max(40) - 40) / 10.0;
+            let wakeups = (busy * 40_000.0) as u64;
+            let sample = Sample { cpu: seconds(busy), wakeups, ..Sample::default() };
+            observed.add(7, t0 + seconds(f64::from(tenth) / 10.0), sample);
+        }
+        let rates = observed.rates().unwrap();
+        assert!((rates.cpu - 1.0).abs() < 0.01, "{rates:?}");
+        assert!((rates.wakeups_per_second - 40_000.0).abs() < 400.0, "{rates:?}");
+    }
+
+    #[test]
+    fn of_a_server_that_lived_too_briefly_there_is_no_rate() {
+        let mut observed = Observed::default();
+        assert_eq!(observed.in_words(), None);
+        observed.add(7, Instant::now(), Sample::default());
+        assert_eq!(observed.rates(), None);
+        assert!(observed.in_words().is_some());
+    }
+}

@@ -1,0 +1,331 @@
+//! An exercise as its page in the book tells it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, bail, ensure};
+
+/// `5.2`: the second exercise of chapter 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Number {
+    pub(crate) chapter: u32,
+    index: u32,
+}
+
+impl FromStr for Number {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('.').and_then(|(chapter, index)| {
+            Some(Self { chapter: chapter.parse().ok()?, index: index.parse().ok()? })
+        });
+        parts.ok_or_else(|| "expected the number of an exercise, as in 5.2".to_owned())
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.chapter, self.index)
+    }
+}
+
+/// What a learner does to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Add something: a test that is red turns green.
+    Build,
+    /// Plant a fault: a test that is green turns red.
+    Break,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Build => "build it",
+            Self::Break => "break it",
+        })
+    }
+}
+
+/// `cargo test -p PACKAGE TARGET -- ARGS`, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TestCommand {
+    /// As the page has it.
+    pub(crate) line: String,
+    pub(crate) package: String,
+    /// `--test exercises` or `--bin stage5-mio`.
+    pub(crate) target: Vec<String>,
+    /// What is behind the `--`.
+    pub(crate) args: Vec<String>,
+}
+
+impl TestCommand {
+    /// The names of the tests.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.args.iter().filter(|arg| !arg.starts_with('-'))
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let (cargo, args) = line.strip_prefix("cargo test -p ")?.split_once(" -- ")?;
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let (package, target) = cargo.split_once(' ')?;
+        let line = line.to_owned();
+        Some(Self { line, package: package.to_owned(), target: words(target), args: words(args) })
+    }
+}
+
+/// An exercise.
+#[derive(Debug)]
+pub(crate) struct Exercise {
+    pub(crate) number: Number,
+    pub(crate) title: String,
+    pub(crate) minutes: u32,
+    pub(crate) kind: Kind,
+    /// The package whose sources are changed.
+    pub(crate) package: String,
+    /// And in which folder: `stage5-mio/src`.
+    pub(crate) sources: String,
+    pub(crate) test: TestCommand,
+    /// The page without its head and without what is folded away.
+    pub(crate) body: String,
+    /// "What we will do to your server".
+    pub(crate) done_to_it: String,
+    pub(crate) hints: Vec<String>,
+    /// The solution, or what happens, in words.
+    pub(crate) solution: String,
+    /// What a failed test may say, and the likely cause.
+    pub(crate) causes: Vec<(String, String)>,
+}
+
+/// The headings that every page has, so that a reader knows where to look.
+const SECTIONS: [&str; 3] =
+    ["The task", "What we will do to your server", "What you should now be able to explain"];
+
+/// How many hints an exercise has: where to look, what to do, nearly all of it.
+const HINTS: usize = 3;
+
+/// Shorter is no exercise, longer is a project.
+const MINUTES: std::ops::RangeInclusive<u32> = 5..=45;
+
+impl Exercise {
+    /// Reads a page. Every error says what is wrong with it.
+    pub(crate) fn parse(page: &str) -> anyhow::Result<Self> {
+        let (number, title) = head(page)?;
+        let (minutes, kind, stage) = table(page)?;
+        // `stage5-mio` is its `src`; other folders are named.
+        let (package, folder) = stage.split_once('/').unwrap_or((&stage, "src"));
+        let (sources, package) = (format!("{package}/{folder}"), package.to_owned());
+        let (body, folded) = unfold(page)?;
+        for section in SECTIONS {
+            ensure!(section_of(&body, section).is_some(), "no section \"{section}\"");
+        }
+        let hints: Vec<_> = (1..=HINTS)
+            .map(|i| folded_text(&folded, &format!("Hint {i}")))
+            .collect::<anyhow::Result<_>>()?;
+        let solution = match kind {
+            Kind::Build => folded_text(&folded, "The solution, in words")?,
+            Kind::Break => folded_text(&folded, "What happens")?,
+        };
+        let test = page.lines().find_map(TestCommand::parse).context("no command `cargo test`")?;
+        ensure!(test.names().next().is_some(), "the command names no test");
+        ensure!(MINUTES.contains(&minutes), "{minutes} minutes: not within {MINUTES:?}");
+        ensure!(test.package == package, "the test belongs to {}, not {package}", test.package);
+        // Without the command behind it: whoever reads this has just run it.
+        let done_to_it = section_of(&body, SECTIONS[1]).and_then(|text| text.split("```").next());
+        let done_to_it = done_to_it.unwrap_or_default().trim().to_owned();
+        let causes = section_of(&body, "If it stays red").map(rows).unwrap_or_default();
+        let body =
+            body.split_once("\n## ").map(|(_, rest)| format!("## {rest}")).context("empty")?;
+        Ok(Self {
+            number,
+            title,
+            minutes,
+            kind,
+            package,
+            sources,
+            test,
+            body,
+            done_to_it,
+            hints,
+            solution,
+            causes,
+        })
+    }
+}
+
+/// `# Exercise 5.2: A title`
+fn head(page: &str) -> anyhow::Result<(Number, String)> {
+    let head = page.lines().next().and_then(|line| line.strip_prefix("# Exercise "));
+    let (number, title) =
+        head.and_then(|head| head.split_once(": ")).context("no line `# Exercise 5.2: title`")?;
+    Ok((number.parse().map_err(anyhow::Error::msg)?, title.to_owned()))
+}
+
+/// The table below the title: minutes, kind, stage.
+fn table(page: &str) -> anyhow::Result<(u32, Kind, String)> {
+    let row = page.lines().filter(|line| line.starts_with('|')).nth(2).context("no table")?;
+    let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+    let [minutes, kind, package] = cells[..] else { bail!("the table has no three columns") };
+    let kind = match kind {
+        "build it" => Kind::Build,
+        "break it" => Kind::Break,
+        other => bail!("neither `build it` nor `break it`: {other}"),
+    };
+    let minutes = minutes.parse().with_context(|| format!("no minutes: {minutes}"))?;
+    Ok((minutes, kind, package.trim_matches('`').to_owned()))
+}
+
+/// Takes what is folded away (`<details>`) out of a page: summary and text of each.
+fn unfold(page: &str) -> anyhow::Result<(String, Vec<(String, String)>)> {
+    let mut folded = Vec::new();
+    let mut parts = page.split("<details>");
+    let mut body = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (inside, rest) = part.split_once("</details>").context("no `</details>`")?;
+        let (summary, text) = inside
+            .trim()
+            .strip_prefix("<summary>")
+            .and_then(|inside| inside.split_once("</summary>"))
+            .context("no `<summary>`")?;
+        folded.push((summary.to_owned(), text.trim().to_owned()));
+        body += rest.trim_start();
+    }
+    Ok((body, folded))
+}
+
+fn folded_text(folded: &[(String, String)], summary: &str) -> anyhow::Result<String> {
+    let found = folded.iter().find(|(name, text)| name == summary && !text.is_empty());
+    found.map(|(_, text)| text.clone()).with_context(|| format!("no \"{summary}\""))
+}
+
+/// The text below a heading of the second level.
+fn section_of<'a>(body: &'a str, heading: &str) -> Option<&'a str> {
+    let (_, rest) = body.split_once(&format!("\n## {heading}\n"))?;
+    Some(rest.split_once("\n## ").map_or(rest, |(text, _)| text))
+}
+
+/// The rows of a table with two columns, without its head.
+fn rows(section: &str) -> Vec<(String, String)> {
+    let rows = section.lines().filter_map(|line| {
+        let (left, right) =
+            line.strip_prefix('|')?.trim_end().strip_suffix('|')?.split_once('|')?;
+        Some((left.trim().trim_matches('`').to_owned(), right.trim().to_owned()))
+    });
+    rows.skip(2).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page with everything that belongs on one.
+    const PAGE: &str = "\
+# Exercise 5.10: Frames
+
+| Minutes | Kind | Stage |
+| --- | --- | --- |
+| 30 | build it | `stage5-mio` |
+
+## The task
+
+Do it.
+
+## What we will do to your server
+
+Send half a frame.
+
+```console
+cargo test -p stage5-mio --test exercises -- --ignored e5_10
+```
+
+## If it stays red
+
+| What the test says | Likely cause |
+| --- | --- |
+| `half a frame` | It is sent too soon. |
+
+<details><summary>Hint 1</summary>
+
+Look.
+
+</details>
+<details><summary>Hint 2</summary>
+
+Think.
+
+</details>
+<details><summary>Hint 3</summary>
+
+Write.
+
+</details>
+<details><summary>The solution, in words</summary>
+
+Keep it.
+
+</details>
+
+## What you should now be able to explain
+
+Why.
+";
+
+    #[test]
+    fn a_page_says_everything_the_tool_needs() {
+        let exercise = Exercise::parse(PAGE).unwrap();
+        assert_eq!(exercise.number, Number { chapter: 5, index: 10 });
+        assert_eq!((exercise.title.as_str(), exercise.minutes), ("Frames", 30));
+        assert_eq!((exercise.kind, exercise.package.as_str()), (Kind::Build, "stage5-mio"));
+        assert_eq!(exercise.sources, "stage5-mio/src");
+        assert_eq!(exercise.test.target, ["--test", "exercises"]);
+        assert_eq!(exercise.test.names().collect::<Vec<_>>(), ["e5_10"]);
+        assert_eq!(exercise.hints, ["Look.", "Think.", "Write."]);
+        assert_eq!(
+            exercise.causes,
+            [("half a frame".to_owned(), "It is sent too soon.".to_owned())]
+        );
+        assert_eq!(exercise.done_to_it, "Send half a frame.");
+    }
+
+    #[test]
+    fn an_exercise_may_be_about_another_folder_than_src() {
+        let exercise =
+            Exercise::parse(&PAGE.replace("`stage5-mio`", "`stage5-mio/examples`")).unwrap();
+        assert_eq!((&*exercise.package, &*exercise.sources), ("stage5-mio", "stage5-mio/examples"));
+    }
+
+    #[test]
+    fn the_task_gives_no_hint_away() {
+        let body = Exercise::parse(PAGE).unwrap().body;
+        assert!(body.starts_with("## The task") && body.ends_with("Why.\n"), "{body}");
+        assert!(!body.contains("Think.") && !body.contains("Keep it."), "{body}");
+    }
+
+    #[track_caller]
+    fn check_error(without: &str, says: &str) {
+        let page = PAGE.replacen(without, "", 1);
+        assert_ne!(page, PAGE);
+        let error = Exercise::parse(&page).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+
+    #[test]
+    fn whatever_is_missing_is_named() {
+        check_error("Think.", "Hint 2");
+        check_error("<summary>Hint 3</summary>", "no `<summary>`");
+        check_error("30", "no minutes");
+        check_error("build it", "neither");
+        check_error("Keep it.", "The solution, in words");
+        check_error("cargo test -p", "no command");
+        check_error(" e5_10", "names no test");
+        check_error("## The task", "The task");
+        check_error("| 30 | build it | `stage5-mio` |\n", "");
+    }
+
+    #[test]
+    fn numbers_sort_as_numbers_and_not_as_text() {
+        let number = |text: &str| text.parse::<Number>().unwrap();
+        assert!(number("5.2") < number("5.10") && number("5.10") < number("6.1"));
+        assert!("5".parse::<Number>().is_err() && "five.1".parse::<Number>().is_err());
+    }
+}

@@ -1,0 +1,301 @@
+//! Builds and runs the test of an exercise, with a deadline, and leaves no process behind.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::observe::Observed;
+use super::page::Exercise;
+
+/// More memory than any server here needs, and less than a machine has. A server that grows without
+/// bound must not take the learner's machine with it.
+const MEMORY_LIMIT: u64 = 1 << 30;
+
+/// How often we look at the servers. Often enough that one that grows by a gigabyte a second is
+/// stopped in time.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How much of a test's output is kept.
+const OUTPUT_LIMIT: usize = 1 << 20;
+
+/// Where a workspace is, and where what is built from it goes.
+pub(crate) struct Workspace {
+    pub(crate) root: PathBuf,
+    pub(crate) target: Option<PathBuf>,
+}
+
+/// A built test.
+pub(crate) struct Test {
+    exe: PathBuf,
+    package: PathBuf,
+    args: Vec<String>,
+}
+
+/// How a run of a test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Every named test was run, and passed.
+    Green,
+    /// A named test failed.
+    Red,
+    /// Still running when the deadline came; we killed it. Red, by other means.
+    Hung,
+    /// The server took more than [`MEMORY_LIMIT`]; we killed it. The same.
+    Bloated,
+    /// The name of a test was not found, so there is nothing to tell.
+    NoSuchTest,
+}
+
+impl Verdict {
+    pub(crate) fn is_red(self) -> bool {
+        matches!(self, Self::Red | Self::Hung | Self::Bloated)
+    }
+}
+
+/// What a run has shown.
+pub(crate) struct Run {
+    pub(crate) verdict: Verdict,
+    pub(crate) output: String,
+    pub(crate) elapsed: Duration,
+    pub(crate) observed: Observed,
+}
+
+impl Workspace {
+    /// Builds the test of an exercise. The inner error is what the compiler says.
+    pub(crate) fn build(&self, exercise: &Exercise) -> anyhow::Result<Result<Test, String>> {
+        let test = &exercise.test;
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        command.current_dir(&self.root).args(["test", "--no-run", "--color=never", "-p"]);
+        command.arg(&test.package).args(&test.target).stdin(Stdio::null());
+        if let Some(target) = &self.target {
+            command.env("CARGO_TARGET_DIR", target);
+        }
+        let output = command.output().context("cannot start cargo")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() {
+            return Ok(Err(said));
+        }
+        // cargo ends with `Executable tests/exercises.rs (target/debug/deps/exercises-0123)`.
+        let line = said.lines().find(|line| line.trim_start().starts_with("Executable "));
+        let exe = line.and_then(|line| line.rsplit_once('(')?.1.strip_suffix(')'));
+        let exe = exe.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
+        Ok(Ok(Test {
+            exe: self.root.join(exe),
+            package: self.root.join(&test.package),
+            args: test.args.clone(),
+        }))
+    }
+}
+
+impl Test {
+    /// Runs it. Whatever happens, nothing that it has started is left when this returns.
+    pub(crate) fn run(&self, deadline: Duration) -> anyhow::Result<Run> {
+        let mut command = Command::new(&self.exe);
+        command
+            .current_dir(&self.package)
+            .args(&self.args)
+            .args(["--nocapture", "--test-threads=1"]);
+        // Where it failed it says anyway, and the rest of a backtrace is about the test.
+        command.env("RUST_BACKTRACE", "0");
+        let (mut group, output) = Group::spawn(command)?;
+        let mut observed = Observed::default();
+        let start = Instant::now();
+        let end = loop {
+            observed.look(group.id);
+            if let Some(status) = group.leader.try_wait()? {
+                break Ok(status);
+            }
+            if observed.most_memory() > MEMORY_LIMIT {
+                break Err(Verdict::Bloated);
+            }
+            if start.elapsed() > deadline {
+                break Err(Verdict::Hung);
+            }
+            thread::park_timeout(LOOK_EVERY);
+        };
+        let elapsed = start.elapsed();
+        drop(group);
+        // Now that nobody is left to say more, all has been said.
+        let output = output.finish();
+        let verdict = end.map_or_else(|killed| killed, |status| self.judge(status, &output));
+        Ok(Run { verdict, output, elapsed, observed })
+    }
+
+    fn judge(&self, status: ExitStatus, output: &str) -> Verdict {
+        let named = self.args.iter().filter(|arg| !arg.starts_with('-')).count();
+        let ran = output.lines().find_map(|line| {
+            line.strip_prefix("running ")?.split_whitespace().next()?.parse::<usize>().ok()
+        });
+        match ran {
+            Some(ran) if ran >= named && status.success() => Verdict::Green,
+            Some(ran) if ran >= named => Verdict::Red,
+            _ => Verdict::NoSuchTest,
+        }
+    }
+}
+
+/// The process group that runs now, 0 if none does. For the one who presses Ctrl-C: the group is not in
+/// the foreground of the terminal, so it gets no signal of its own.
+static RUNNING: AtomicU32 = AtomicU32::new(0);
+
+/// A process in a group of its own. When this is dropped the whole group is killed: the test, and the
+/// servers that it has started.
+struct Group {
+    leader: Child,
+    id: u32,
+}
+
+/// What a group says, read as it is written, so that nobody waits for us.
+struct Output {
+    text: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Group {
+    fn spawn(mut command: Command) -> anyhow::Result<(Self, Output)> {
+        catch_ctrl_c();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut leader = command.spawn().context("cannot start the test")?;
+        let id = leader.id();
+        RUNNING.store(id, Ordering::SeqCst);
+        let text = Arc::default();
+        let readers = [
+            leader.stdout.take().map(|pipe| collect(pipe, &text)),
+            leader.stderr.take().map(|pipe| collect(pipe, &text)),
+        ];
+        let readers = readers.into_iter().flatten().collect();
+        Ok((Self { leader, id }, Output { text, readers }))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        kill_group(self.id);
+        RUNNING.store(0, Ordering::SeqCst);
+        let _ = self.leader.kill();
+        let _ = self.leader.wait();
+    }
+}
+
+/// killpg(2). The leader's id is the group's, and stays so while a member lives.
+#[cfg(unix)]
+fn kill_group(id: u32) {
+    use nix::sys::signal::{Signal, killpg};
+    // Nobody left to kill is what we want to hear.
+    let _ = killpg(nix::unistd::Pid::from_raw(id as i32), Signal::SIGKILL);
+}
+
+/// Only the test itself: a server goes when the pipe to it breaks.
+#[cfg(not(unix))]
+fn kill_group(_: u32) {}
+
+fn catch_ctrl_c() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Without a handler Ctrl-C ends us and leaves the servers: worse, but no reason not to begin.
+        let _ = ctrlc::set_handler(|| {
+            match RUNNING.load(Ordering::SeqCst) {
+                0 => {}
+                group => kill_group(group),
+            }
+            std::process::exit(130);
+        });
+    });
+}
+
+fn collect(mut pipe: impl Read + Send + 'static, text: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let text = Arc::clone(text);
+    thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = pipe.read(&mut buf) {
+            let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+            if text.len() < OUTPUT_LIMIT {
+                text.push_str(&String::from_utf8_lossy(&buf[..n]));
+            }
+        }
+    })
+}
+
+impl Output {
+    /// Everything, once nobody is left who could say more.
+    fn finish(self) -> String {
+        for reader in self.readers {
+            let _ = reader.join();
+        }
+        Arc::into_inner(self.text).and_then(|text| text.into_inner().ok()).unwrap_or_default()
+    }
+}
+
+/// The compiler's first errors: as many lines as fit on a screen.
+pub(crate) fn first_errors(said: &str) -> String {
+    const SCREEN: usize = 30;
+    let errors: Vec<_> =
+        said.lines().skip_while(|line| !line.starts_with("error")).take(SCREEN).collect();
+    if errors.is_empty() { said.to_owned() } else { errors.join("\n") }
+}
+
+/// The file below a directory, with `/` between its parts, as git and we name it.
+pub(crate) fn relative(path: &Path, root: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('\\', "/")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// A test that is a shell script, and that starts somebody who would outlive it.
+    fn script(text: &str) -> Test {
+        let args = ["-c".to_owned(), text.to_owned()].to_vec();
+        Test { exe: "/bin/sh".into(), package: "/".into(), args }
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_killed_with_everything_it_has_started() {
+        let start = Instant::now();
+        let run = script("sleep 60 & echo $!; echo running 1 test; wait")
+            .run(Duration::from_millis(300))
+            .expect("sh is there");
+        assert_eq!(run.verdict, Verdict::Hung);
+        assert!(start.elapsed() < Duration::from_secs(30));
+        // The pipe has ended, and that is when nobody is left who could write to it.
+        let pid: i32 = run.output.lines().next().and_then(|line| line.parse().ok()).expect("a pid");
+        let pid = nix::unistd::Pid::from_raw(pid);
+        let gone = || match nix::sys::signal::kill(pid, None) {
+            Err(_) => true,
+            // Killed, and nobody has taken note of it yet: a zombie is no process that does anything.
+            Ok(()) => std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| stat.contains(") Z ")),
+        };
+        while !gone() {
+            assert!(start.elapsed() < Duration::from_secs(30), "{pid} is still there");
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn what_a_test_says_decides_together_with_how_it_ends() {
+        let verdict =
+            |text: &str| script(text).run(Duration::from_secs(30)).expect("sh is there").verdict;
+        // The script is the one argument that is no option, so one test has to run.
+        assert_eq!(verdict("echo running 1 test"), Verdict::Green);
+        assert_eq!(verdict("echo running 1 test; exit 101"), Verdict::Red);
+        assert_eq!(verdict("echo running 0 tests"), Verdict::NoSuchTest);
+        assert_eq!(verdict("exit 3"), Verdict::NoSuchTest);
+    }
+
+    #[test]
+    fn the_first_errors_of_the_compiler_fit_on_a_screen() {
+        let said =
+            format!("   Compiling x\nwarning: w\nerror[E1]: first\n{}", "more\n".repeat(100));
+        let errors = first_errors(&said);
+        assert!(errors.starts_with("error[E1]: first\nmore") && errors.lines().count() == 30);
+    }
+}

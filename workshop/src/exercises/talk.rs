@@ -1,0 +1,302 @@
+//! `talk`: a client for those without `nc`, and the clients that servers are afraid of.
+//!
+//! Each says live what it does and what it sees, and each ends: the line client at the end of its input
+//! or on Ctrl-C, the others after some seconds.
+
+use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use socket2::SockRef;
+
+use super::screen::{Screen, grouped};
+
+/// Whom to talk to, and how.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A server on this machine
+    #[arg(default_value = "127.0.0.1:9000")]
+    addr: SocketAddr,
+    #[command(flatten)]
+    manner: Manner,
+    /// How long the clients other than the line client go on
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+}
+
+/// Without any of these: each line that you type is sent, and what comes back is printed.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Manner {
+    /// Send without a pause, and read what comes back
+    #[arg(long)]
+    flood: bool,
+    /// Send one byte every 200 ms
+    #[arg(long)]
+    dribble: bool,
+    /// Send, say that nothing more will come (FIN), then read to the end
+    #[arg(long)]
+    half_close: bool,
+    /// Send, and close with a reset in place of a FIN
+    #[arg(long)]
+    reset: bool,
+    /// Send and never read
+    #[arg(long)]
+    never_read: bool,
+    /// Connect so many clients that say nothing
+    #[arg(long, value_name = "CLIENTS", value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    idle: Option<u16>,
+}
+
+/// How much the clients that send a lot send at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// How often they say what they see.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// How long one read or write waits before we look at the clock again.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Talks, and says what it sees. Not being able to connect is an error; what the server does is not.
+pub(crate) fn talk(screen: &Screen, options: &Options) -> anyhow::Result<ExitCode> {
+    let addr = options.addr;
+    anyhow::ensure!(
+        addr.ip().is_loopback(),
+        "{addr} is not on this machine; only loopback addresses, such as 127.0.0.1:9000"
+    );
+    let talk =
+        Talk { start: Instant::now(), end: Duration::from_secs(options.seconds), strong: screen };
+    let stream = TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
+    stream.set_nodelay(true)?;
+    talk.say(&format!("connected to {addr}, from {}", stream.local_addr()?));
+    match &options.manner {
+        Manner { flood: true, .. } => talk.flood(stream)?,
+        Manner { dribble: true, .. } => talk.dribble(stream)?,
+        Manner { half_close: true, .. } => talk.half_close(stream)?,
+        Manner { reset: true, .. } => talk.reset(stream)?,
+        Manner { never_read: true, .. } => talk.never_read(stream)?,
+        Manner { idle: Some(n), .. } => talk.idle(stream, *n)?,
+        _ => talk.lines(stream)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Talk<'a> {
+    start: Instant,
+    end: Duration,
+    strong: &'a Screen,
+}
+
+impl Talk<'_> {
+    /// What we do and see goes to stderr, what the server says to stdout: as with `nc`.
+    fn say(&self, what: &str) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        eprintln!("{} {what}", self.strong.strong(&format!("{seconds:7.3}")));
+    }
+
+    fn is_over(&self) -> bool {
+        self.start.elapsed() >= self.end
+    }
+
+    /// What is typed goes out line by line; what comes back is printed as it comes.
+    fn lines(&self, mut stream: TcpStream) -> anyhow::Result<()> {
+        self.say(
+            "type a line and press Enter; Ctrl-D says that you will send no more, Ctrl-C leaves",
+        );
+        let mut writer = stream.try_clone()?;
+        // Not joined: it may wait for the keyboard when the server has already gone.
+        thread::spawn(move || {
+            for line in io::stdin().lock().split(b'\n').map_while(Result::ok) {
+                if writer.write_all(&[&line[..], b"\n"].concat()).is_err() {
+                    return;
+                }
+            }
+            let _ = writer.shutdown(Shutdown::Write);
+        });
+        let mut buf = [0; 4096];
+        loop {
+            match stream.read(&mut buf) {
+                Ok(0) => break self.say("the server has closed the connection"),
+                Ok(n) => {
+                    let mut stdout = io::stdout();
+                    stdout.write_all(&buf[..n]).and_then(|()| stdout.flush())?;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => break self.say(&format!("the connection broke: {e}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn flood(&self, stream: TcpStream) -> anyhow::Result<()> {
+        self.say("sending without a pause, and reading what comes back");
+        stream.set_nonblocking(true)?;
+        let (mut count, chunk) = (Count::default(), vec![b'f'; CHUNK]);
+        self.until_over(&mut count, |count| {
+            let out = count.write(&stream, &chunk)?;
+            let back = count.read(&stream)?;
+            if !out && !back {
+                thread::park_timeout(Duration::from_millis(1));
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn dribble(&self, stream: TcpStream) -> anyhow::Result<()> {
+        const PAUSE: Duration = Duration::from_millis(200);
+        self.say("sending one byte every 200 ms");
+        stream.set_read_timeout(Some(PAUSE))?;
+        let mut count = Count::default();
+        self.until_over(&mut count, |count| {
+            count.write(&stream, b".")?;
+            let next = Instant::now() + PAUSE;
+            count.read(&stream)?;
+            thread::park_timeout(next.saturating_duration_since(Instant::now()));
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn half_close(&self, mut stream: TcpStream) -> anyhow::Result<()> {
+        let words = b"last words\n";
+        stream.write_all(words)?;
+        stream.shutdown(Shutdown::Write)?;
+        self.say(&format!("sent {} bytes and a FIN; now reading to the end", words.len()));
+        stream.set_read_timeout(Some(self.end))?;
+        let mut back = Vec::new();
+        match stream.read_to_end(&mut back) {
+            Ok(_) if back == words => self.say("every byte came back, and then a clean end"),
+            Ok(n) => self.say(&format!("a clean end, and {n} of {} bytes came back", words.len())),
+            Err(e) => self.say(&format!("no end: {e}; {} bytes came back", back.len())),
+        }
+        Ok(())
+    }
+
+    fn reset(&self, mut stream: TcpStream) -> anyhow::Result<()> {
+        stream.write_all(&[b'r'; CHUNK])?;
+        // SO_LINGER with a time of zero: close(2) sends a reset, see socket(7).
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        let peer = stream.peer_addr()?;
+        drop(stream);
+        self.say(&format!("sent {CHUNK} bytes and a reset; is the server still there?"));
+        let mut next = TcpStream::connect(peer).context("nobody listens any more")?;
+        next.set_read_timeout(Some(self.end))?;
+        next.write_all(b"?")?;
+        match next.read_exact(&mut [0]) {
+            Ok(()) => self.say("it is: the next client has its byte back"),
+            Err(e) => self.say(&format!("the next client gets no answer: {e}")),
+        }
+        Ok(())
+    }
+
+    fn never_read(&self, stream: TcpStream) -> anyhow::Result<()> {
+        self.say("sending, and never reading");
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let (mut count, chunk) = (Count::default(), vec![b'n'; CHUNK]);
+        self.until_over(&mut count, |count| count.write(&stream, &chunk).map(|_| ()));
+        Ok(())
+    }
+
+    fn idle(&self, first: TcpStream, n: u16) -> anyhow::Result<()> {
+        let addr = first.peer_addr()?;
+        let mut clients = vec![first];
+        while clients.len() < usize::from(n) {
+            match TcpStream::connect(addr) {
+                Ok(client) => clients.push(client),
+                Err(e) => {
+                    self.say(&format!("no more after {}: {e}", clients.len()));
+                    break;
+                }
+            }
+        }
+        self.say(&format!("{} clients are connected and say nothing", clients.len()));
+        while !self.is_over() {
+            thread::park_timeout(REPORT_EVERY.min(self.end.saturating_sub(self.start.elapsed())));
+            let before = clients.len();
+            clients.retain(is_open);
+            match before - clients.len() {
+                0 => self.say(&format!("{} are still connected", clients.len())),
+                gone => self.say(&format!("{gone} were let go, {} are left", clients.len())),
+            }
+        }
+        Ok(())
+    }
+
+    /// One step after the other until the time is over or the connection broke, and a line each second.
+    fn until_over(&self, count: &mut Count, mut step: impl FnMut(&mut Count) -> io::Result<()>) {
+        let mut next = REPORT_EVERY;
+        while !self.is_over() {
+            if let Err(e) = step(count) {
+                return self.say(&format!("{}; the connection is over: {e}", count.in_words()));
+            }
+            if self.start.elapsed() >= next {
+                self.say(&count.in_words());
+                next += REPORT_EVERY;
+            }
+        }
+        self.say(&format!("{}; time is over, leaving", count.in_words()));
+    }
+}
+
+/// Whether the server has not closed it. What has been said meanwhile is thrown away.
+fn is_open(mut stream: &TcpStream) -> bool {
+    let mut buf = [0; 4096];
+    if stream.set_nonblocking(true).is_err() {
+        return false;
+    }
+    loop {
+        match stream.read(&mut buf) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(e) => return matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
+        }
+    }
+}
+
+/// Bytes, both ways.
+#[derive(Default)]
+struct Count {
+    out: u64,
+    back: u64,
+    /// Whether the last write found no room.
+    refused: bool,
+}
+
+impl Count {
+    /// One write(2). False if there was no room.
+    fn write(&mut self, mut stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
+        let written = stream.write(bytes);
+        self.refused = written.as_ref().is_err_and(not_now);
+        match written {
+            Ok(n) => self.out += n as u64,
+            Err(_) if self.refused => return Ok(false),
+            Err(e) => return Err(e),
+        }
+        Ok(true)
+    }
+
+    /// One read(2). False if there was nothing.
+    fn read(&mut self, mut stream: &TcpStream) -> io::Result<bool> {
+        match stream.read(&mut [0; CHUNK]) {
+            Ok(0) => return Err(io::Error::other("the server has closed it")),
+            Ok(n) => self.back += n as u64,
+            Err(e) if not_now(&e) => return Ok(false),
+            Err(e) => return Err(e),
+        }
+        Ok(true)
+    }
+
+    fn in_words(&self) -> String {
+        let room = if self.refused { ", and the server takes no more" } else { "" };
+        format!("{} bytes sent{room}, {} came back", grouped(self.out), grouped(self.back))
+    }
+}
+
+/// A timeout is `WouldBlock` on Unix and `TimedOut` on Windows.
+fn not_now(e: &io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}

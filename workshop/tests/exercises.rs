@@ -1,0 +1,308 @@
+//! The exercises are as their pages say, as far as a second can tell; `workshop verify` runs the rest.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+
+/// Runs the tool on the workspace in `root`.
+fn workshop(root: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(args).env("WORKSHOP_ROOT", root).env("NO_COLOR", "1");
+    command.output().expect("cannot start the tool")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A copy of what the exercises are made of, to plant faults in.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn new(name: &str) -> Self {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&root);
+        for entry in fs::read_dir(here()).expect("the workspace") {
+            let name = entry.expect("an entry").file_name();
+            let name = name.to_str().expect("a name in UTF-8");
+            if name.starts_with("stage") || name == "docs" {
+                copy_files(&here().join(name), &root.join(name));
+            }
+        }
+        Self(root)
+    }
+
+    #[track_caller]
+    fn replace(&self, file: &str, from: &str, to: &str) {
+        let path = self.0.join(file);
+        let text = fs::read_to_string(&path).expect("a file to plant a fault in");
+        assert!(text.contains(from), "{file} has no {from:?}");
+        fs::write(path, text.replace(from, to)).expect("cannot plant the fault");
+    }
+
+    /// What `verify --pages` has to complain of.
+    #[track_caller]
+    fn assert_off(&self, names: &str) {
+        let output = workshop(&self.0, &["verify", "--pages"]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(names), "{}", said(&output));
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("cannot make a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
+        if path.is_dir() {
+            // What was built from them is not needed.
+            if name != "target" && name != "book" {
+                copy_files(&path, &to.join(name));
+            }
+        } else {
+            fs::copy(&path, to.join(name)).expect("cannot copy");
+        }
+    }
+}
+
+#[test]
+fn pages_patches_and_names_of_tests_agree() {
+    let output = workshop(&here(), &["verify", "--pages"]);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn an_exercise_without_its_third_hint_is_off() {
+    let copy = Copy::new("no-hint");
+    copy.replace(
+        "docs/src/exercises/4.1.md",
+        "<summary>Hint 3</summary>",
+        "<summary>Hint</summary>",
+    );
+    copy.assert_off("no \"Hint 3\"");
+}
+
+#[test]
+fn an_exercise_without_minutes_is_off() {
+    let copy = Copy::new("no-minutes");
+    copy.replace("docs/src/exercises/4.1.md", "| 15 |", "| |");
+    copy.assert_off("4.1.md: no minutes");
+}
+
+#[test]
+fn a_patch_that_no_longer_applies_is_off() {
+    let copy = Copy::new("stale-patch");
+    copy.replace(
+        "stage1-blocking/src/main.rs",
+        "Ok(0) => return Ok(()),",
+        "Ok(0) => break Ok(()),",
+    );
+    copy.assert_off("1.2: the patch does not apply");
+}
+
+#[test]
+fn a_patch_that_changes_the_test_is_off() {
+    let copy = Copy::new("patched-test");
+    copy.replace(
+        "docs/solutions/1.2.patch",
+        "+++ b/stage1-blocking/src/",
+        "+++ b/stage1-blocking/tests/",
+    );
+    copy.assert_off("1.2: the patch touches more than stage1-blocking/src");
+}
+
+#[test]
+fn a_test_that_does_not_exist_is_off() {
+    let copy = Copy::new("no-test");
+    copy.replace(
+        "stage1-blocking/tests/contract.rs",
+        "a_client_that_says_nothing_gets_nothing",
+        "other",
+    );
+    copy.assert_off("1.2: there is no test a_client_that_says_nothing_gets_nothing");
+}
+
+#[test]
+fn an_ignored_test_that_does_not_say_how_to_run_it_is_off() {
+    let copy = Copy::new("ignore");
+    copy.replace(
+        "stage1-blocking/tests/exercises.rs",
+        "exercise 1.3: cargo",
+        "exercise 1.4: cargo",
+    );
+    copy.assert_off("1.3: no test says #[ignore = \"exercise 1.3: cargo test -p stage1-blocking");
+}
+
+#[test]
+fn a_page_that_says_another_number_is_off() {
+    let copy = Copy::new("number");
+    copy.replace("docs/src/exercises/1.2.md", "# Exercise 1.2:", "# Exercise 1.9:");
+    copy.assert_off("1.2.md: the page says 1.9");
+}
+
+#[test]
+fn a_patch_without_a_page_is_off() {
+    let copy = Copy::new("no-page");
+    fs::remove_file(copy.0.join("docs/src/exercises/1.2.md")).expect("the page was there");
+    copy.assert_off("1.2.patch: a patch without a page");
+}
+
+#[test]
+fn a_page_that_the_book_does_not_name_is_off() {
+    let copy = Copy::new("summary");
+    copy.replace("docs/src/SUMMARY.md", "(exercises/1.2.md)", "()");
+    copy.assert_off("1.2: SUMMARY.md does not name its page");
+}
+
+#[test]
+fn a_table_of_all_exercises_that_is_out_of_date_is_off() {
+    let copy = Copy::new("table");
+    copy.replace(
+        "docs/src/exercises/index.md",
+        "| [4.1](4.1.md) | One read per event",
+        "| One read",
+    );
+    copy.assert_off("4.1: exercises/index.md has no row");
+}
+
+#[test]
+fn a_plan_whose_minutes_are_not_those_of_the_exercises_is_off() {
+    let copy = Copy::new("plan");
+    copy.replace("docs/src/exercises/4.1.md", "| 15 |", "| 25 |");
+    copy.assert_off("leading.md: One idea: 90 minutes");
+}
+
+#[test]
+fn the_list_has_at_least_24_exercises_of_both_kinds_and_every_stage() {
+    let output = workshop(&here(), &["list"]);
+    let list = said(&output);
+    let exercises: Vec<_> = list.lines().filter(|line| line.contains(" min ")).collect();
+    assert!(exercises.len() >= 24, "{list}");
+    for stage in 1..=6 {
+        let of_this = |line: &&&str| line.trim_start().starts_with(&format!("{stage}."));
+        let kinds = ["build it", "break it"].map(|kind| {
+            exercises.iter().filter(of_this).filter(|line| line.contains(kind)).count()
+        });
+        assert!(kinds.iter().all(|count| *count > 0), "stage {stage}: {kinds:?}");
+    }
+}
+
+#[test]
+fn the_task_shows_no_hint_and_no_solution() {
+    let output = workshop(&here(), &["show", "4.1"]);
+    let shown = said(&output);
+    assert!(shown.contains("Read once per event"), "{shown}");
+    assert!(!shown.contains("Hint 1") && !shown.contains("half_close_gets"), "{shown}");
+}
+
+#[test]
+fn hints_come_one_by_one() {
+    let copy = Copy::new("hints");
+    for (shown, left) in [(1, "2 more."), (2, "1 more."), (3, "the last one"), (3, "the last one")]
+    {
+        let hints = said(&workshop(&copy.0, &["hint", "4.1"]));
+        assert_eq!(hints.matches("Hint ").count(), shown, "{hints}");
+        assert!(hints.contains(left), "{hints}");
+    }
+}
+
+#[test]
+fn the_solution_is_words_and_a_patch() {
+    let solution = said(&workshop(&here(), &["solution", "4.1"]));
+    assert!(
+        solution.contains("epoll_wait(2)") && solution.contains("\n-        while"),
+        "{solution}"
+    );
+    assert!(solution.contains("git restore stage4-epoll/src"), "{solution}");
+}
+
+#[test]
+fn an_exercise_that_is_none_is_one_clear_line() {
+    for args in [["show", "9.9"], ["check", "9.9"], ["verify", "9.9"], ["hint", "9.9"]] {
+        let output = workshop(&here(), &args);
+        assert!(!output.status.success());
+        assert_eq!(
+            said(&output).lines().last().map(|line| line.contains("no exercise 9.9")),
+            Some(true)
+        );
+    }
+}
+
+#[test]
+fn talks_to_this_machine_only() {
+    // TEST-NET-1, RFC 5737: nobody has it.
+    let output = workshop(&here(), &["talk", "192.0.2.1:9000", "--flood"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("192.0.2.1:9000 is not on this machine"), "{}", said(&output));
+    assert_eq!(said(&output).lines().count(), 1);
+}
+
+/// A server for one client: what `serve` does with it.
+fn serve_one(serve: impl FnOnce(TcpStream) + Send + 'static) -> (String, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
+    let addr = listener.local_addr().expect("an address").to_string();
+    let server = thread::spawn(move || serve(listener.accept().expect("a client comes").0));
+    (addr, server)
+}
+
+#[test]
+fn half_close_says_what_came_back() {
+    let (addr, server) = serve_one(|mut client| {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).expect("the client half-closes");
+        client.write_all(&all).expect("the client reads");
+    });
+    let output = workshop(&here(), &["talk", &addr, "--half-close"]);
+    assert!(
+        said(&output).contains("every byte came back, and then a clean end"),
+        "{}",
+        said(&output)
+    );
+    server.join().expect("the server has done its part");
+}
+
+#[test]
+fn half_close_says_what_did_not_come_back() {
+    let (addr, server) = serve_one(|mut client| {
+        client.read_to_end(&mut Vec::new()).expect("the client half-closes");
+    });
+    let output = workshop(&here(), &["talk", &addr, "--half-close"]);
+    assert!(said(&output).contains("0 of 11 bytes came back"), "{}", said(&output));
+    server.join().expect("the server has done its part");
+}
+
+#[test]
+fn never_read_ends_by_itself_and_says_how_much_the_server_took() {
+    let (addr, server) = serve_one(|mut client| {
+        let _ = client.read_exact(&mut [0; 100_000]);
+        // Waits for the end of the client, without reading on.
+        while client.peek(&mut [0]).is_ok_and(|n| n > 0)
+            && client.take_error().is_ok_and(|e| e.is_none())
+        {
+            thread::park_timeout(std::time::Duration::from_millis(10));
+        }
+    });
+    let output = workshop(&here(), &["talk", &addr, "--never-read", "--seconds", "1"]);
+    assert!(
+        said(&output).contains("and the server takes no more, 0 came back; time is over"),
+        "{}",
+        said(&output)
+    );
+    drop(server);
+}
+
+#[test]
+fn a_talk_to_nobody_is_one_clear_line() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
+    let addr = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    let output = workshop(&here(), &["talk", &addr]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains(&format!("cannot connect to {addr}")), "{}", said(&output));
+}
