@@ -60,6 +60,7 @@ struct connection {
     bool may_read;      /* there may be bytes to read */
     bool end_in_sight;  /* FIN or an error lies behind the bytes: read up to it, no event will come */
     bool draining;      /* the FIN has been read: pay what is owed, then close */
+    bool parting;       /* we have said goodbye while it was still sending */
 };
 
 /* The clients, by descriptor: the kernel gives the lowest free number, so the table stays dense. */
@@ -317,15 +318,19 @@ static void run(void) {
 /* --- the end ------------------------------------------------------------------------------------- */
 
 /* Pays what it will take; once nothing is owed, closes. close(2) with input unread sends a reset, and a
- * reset destroys what is still on its way to the client: so first the FIN, then the input goes unread. */
+ * reset destroys what is still on its way to the client: so first the FIN, then the input goes unread. A
+ * client that was sending may have more on the way: we wait for its own end. */
 static void take_leave(int fd) {
     struct connection *c = &connections[fd];
     if (flush_owed(fd, c) && c->owed != NULL)
         return;
     shutdown(fd, SHUT_WR);
-    for (int i = 0; i < DISCARDED_READS && read(fd, buf, READ_SIZE) > 0; i++)
-        ;
-    close_client(fd);
+    ssize_t n = 1;
+    for (int i = 0; i < DISCARDED_READS && (n = read(fd, buf, READ_SIZE)) > 0; i++)
+        c->parting = true;
+    bool gone = n == 0 || (n < 0 && errno != EAGAIN);
+    if (gone || !c->parting)
+        close_client(fd);
 }
 
 static int64_t now_millis(void) {
