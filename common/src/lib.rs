@@ -10,6 +10,7 @@ mod fatal;
 mod listen;
 pub mod logging;
 mod report;
+mod signals;
 pub mod stream;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -17,3 +18,4 @@ pub mod testkit;
 pub use fatal::Fatal;
 pub use listen::{BACKLOG, announce, listen};
 pub use report::report;
+pub use signals::signals;

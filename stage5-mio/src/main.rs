@@ -25,9 +25,6 @@ fn main() -> Result<(), common::Fatal> {
     let listener = common::listen(options.addr)?;
     let addr = listener.local_addr().context("cannot tell our own address")?;
     let mut server = Server::new(listener, options.max_connections).context("cannot start")?;
-    let stopper = server.stopper();
-    // SIGINT, SIGTERM and SIGHUP, each on a thread that ctrlc starts and that sleeps until then.
-    ctrlc::set_handler(move || stopper.stop()).context("cannot catch signals")?;
     common::announce(addr)?;
     server.run().context("cannot go on")?;
     Ok(())

@@ -3,15 +3,18 @@
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
 use common::cli::Timed;
 use common::stream::{ReadOutcome, read_from_stream};
 use mio::event::Event;
+#[cfg(not(unix))]
+use mio::net::TcpStream as SignalStream;
+#[cfg(unix)]
+use mio::net::UnixStream as SignalStream;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use tracing::{debug, info, warn};
 
 use crate::connection::{Connection, Next, READ_SIZE};
@@ -36,7 +39,7 @@ const STALE_TIMERS: usize = 1024;
 
 /// The tokens that are no client's: those count from 1,000,000.
 const LISTENER: Token = Token(0);
-const WAKER: Token = Token(1);
+const STOP: Token = Token(1);
 const OUR_TOKENS: usize = 2;
 
 /// The whole server: one thread, one poller, every client.
@@ -49,8 +52,9 @@ const OUR_TOKENS: usize = 2;
 /// ```
 pub(crate) struct Server {
     poll: Poll,
-    waker: Arc<Waker>,
     listener: TcpListener,
+    /// Where a byte comes with each signal that tells us to stop. Nobody reads it: the event is enough.
+    _signals: SignalStream,
     connections: Table<Connection<Lines<TcpStream>>>,
     max_connections: usize,
     /// The clients who are due a turn, each once: an event has named them, or their last turn was cut
@@ -79,18 +83,6 @@ enum Timer {
     Idle(Token),
 }
 
-/// Stops a [`Server`] from another thread.
-pub(crate) struct Stopper(Arc<Waker>);
-
-impl Stopper {
-    /// Ends the sleep of the loop and tells it to stop, in one: the waker has no other meaning.
-    pub(crate) fn stop(&self) {
-        if let Err(error) = self.0.wake() {
-            warn!(%error, "cannot wake the loop to stop it");
-        }
-    }
-}
-
 impl Server {
     pub(crate) fn new(listener: std::net::TcpListener, options: &Timed) -> io::Result<Self> {
         // From here on accept(2) does not wait. `from_std` takes our word for it.
@@ -98,12 +90,14 @@ impl Server {
         let mut listener = TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut signals = SignalStream::from_std(common::signals()?);
+        poll.registry().register(&mut signals, STOP, Interest::READABLE)?;
         let mut timers = Timers::new();
         timers.schedule(Instant::now() + options.status_interval, Timer::Status);
         Ok(Self {
-            waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
             listener,
+            _signals: signals,
             connections: Table::new(options.max_connections),
             max_connections: options.max_connections,
             due: Vec::new(),
@@ -117,13 +111,7 @@ impl Server {
         })
     }
 
-    /// A handle to stop the server with.
-    pub(crate) fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.waker))
-    }
-
-    /// Serves clients until somebody calls [`Stopper::stop`]. An error here is about us, not about a
-    /// client.
+    /// Serves clients until a signal says to stop. An error here is about us, not about a client.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         // Locals, not fields: below we walk through them and change `self` at the same time. Both are
         // used again in every turn, so a turn allocates nothing.
@@ -136,7 +124,7 @@ impl Server {
             for event in &events {
                 match event.token() {
                     LISTENER => self.somebody_knocks(),
-                    WAKER => return self.finish(&mut events),
+                    STOP => return self.finish(&mut events),
                     token => self.mark(token, event, now),
                 }
             }
@@ -367,10 +355,8 @@ impl Server {
         while self.connections.len() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                warn!(
-                    connections = self.connections.len(),
-                    "out of time: they do not read, or send on"
-                );
+                // They do not read, or they go on sending.
+                warn!(connections = self.connections.len(), "out of time");
                 break;
             }
             poll(&mut self.poll, events, Some(left))?;

@@ -20,10 +20,11 @@ const STAGES: [&str; 6] = [
 
 /// Functions that are the same to the byte in two neighbouring stages: the `=` cells of
 /// ARCHITECTURE.md. The number is the left one of the two stages.
-const SAME_FUNCTIONS: [(&str, usize); 13] = [
+const SAME_FUNCTIONS: [(&str, usize); 14] = [
     ("main", 1),
     ("echo", 1),
     ("main", 3),
+    ("main", 4),
     ("Server::serve_client", 3),
     ("Connection::new", 3),
     ("Connection::turn", 3),
@@ -217,8 +218,8 @@ fn no_stage_depends_on_another_and_common_knows_no_loop() {
         }
     }
     let common = read("common/Cargo.toml");
-    let knows = |name: &str| common.lines().any(|line| line.starts_with(name));
-    assert!(!knows("mio") && !knows("ctrlc"), "common must not know about loops");
+    let knows_mio = common.lines().any(|line| line.starts_with("mio"));
+    assert!(!knows_mio, "common must not know about loops");
 }
 
 #[test]
