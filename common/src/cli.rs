@@ -26,6 +26,9 @@ pub struct Limited {
     /// Connections at a time; whoever comes then waits until one leaves
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = parse_max)]
     pub max_connections: usize,
+    /// Say on stderr, once a second, what the loop has done
+    #[arg(long)]
+    pub stats: bool,
 }
 
 /// What a server can be told that does something without being asked: stage 6.
@@ -37,6 +40,9 @@ pub struct Timed {
     /// Connections at a time; whoever comes then waits until one leaves
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = parse_max)]
     pub max_connections: usize,
+    /// Say on stderr, once a second, what the loop has done
+    #[arg(long)]
+    pub stats: bool,
     /// How often every client is told the status, e.g. 500ms, 5s
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub status_interval: Duration,

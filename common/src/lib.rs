@@ -11,6 +11,7 @@ mod listen;
 pub mod logging;
 mod report;
 mod signals;
+pub mod stats;
 pub mod stream;
 #[cfg(feature = "testkit")]
 pub mod testkit;

@@ -11,9 +11,13 @@
 //! | `EINTR`                     | asks again          | asks again               |
 //! | `ECONNRESET`, `EPIPE`, …    | `Err`               | `Err`                    |
 //!
-//! Both are generic over `Read` and `Write`, so a test can play the kernel.
+//! Both are generic over `Read` and `Write`, so a test can play the kernel. Both count what they do, for
+//! `--stats`. And both are always inlined: as calls, with their results in memory, they would make a message
+//! of 64 bytes cost 305 instructions in stage 5 in place of 252.
 
 use std::io::{self, ErrorKind, Read, Write};
+
+use crate::stats;
 
 /// What one `read(2)` brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +47,18 @@ pub enum WriteOutcome {
 /// # Errors
 ///
 /// See read(2) and tcp(7). The connection cannot be used any more.
+#[inline(always)]
 pub fn read_from_stream(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<ReadOutcome> {
     debug_assert!(!buf.is_empty(), "reading into no room looks like the end");
     loop {
+        stats::READS.add(1);
         return match stream.read(buf) {
             Ok(0) => Ok(ReadOutcome::End),
             Ok(n) => Ok(ReadOutcome::Bytes(n)),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(ReadOutcome::NotReady),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                stats::WOULD_BLOCKS.add(1);
+                Ok(ReadOutcome::NotReady)
+            }
             // A signal came first. Nothing was read and nothing is wrong, however often it happens.
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => Err(e),
@@ -65,13 +74,19 @@ pub fn read_from_stream(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<Re
 /// # Errors
 ///
 /// See write(2) and tcp(7). The connection cannot be used any more.
+#[inline(always)]
 pub fn write_to_stream(stream: &mut impl Write, bytes: &[u8]) -> io::Result<WriteOutcome> {
     let mut taken = 0;
     while taken < bytes.len() {
+        stats::WRITES.add(1);
         match stream.write(&bytes[taken..]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => taken += n,
+            Ok(n) => {
+                stats::BYTES.add(n);
+                taken += n;
+            }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                stats::WOULD_BLOCKS.add(1);
                 return Ok(WriteOutcome::NotReady { taken });
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

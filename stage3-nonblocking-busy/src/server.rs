@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use common::accept::{AcceptError, Complaints, classify};
+use common::stats;
 use tracing::debug;
 
 use crate::connection::{Connection, READ_SIZE, State};
@@ -34,6 +35,8 @@ impl Server {
     /// Serves clients for ever. An error here is about us, not about a client.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         loop {
+            stats::turn_ends(self.connections.len());
+            stats::turn_begins(); // nothing waits in between
             self.accept_ready()?;
             for connection in &mut self.connections {
                 Self::serve_client(connection, &mut self.buf);

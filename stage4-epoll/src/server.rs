@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
 use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
+use common::stats;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tracing::debug;
@@ -62,7 +63,9 @@ impl Server {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = vec![EpollEvent::empty(); EVENTS_PER_TURN];
         loop {
+            stats::turn_ends(self.connections.len());
             let n = self.wait_for_events(&mut events)?;
+            stats::turn_begins();
             for event in &events[..n] {
                 match Token(event.data()) {
                     LISTENER => self.accept_ready()?,

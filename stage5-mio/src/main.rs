@@ -22,6 +22,7 @@ use crate::server::Server;
 fn main() -> Result<(), common::Fatal> {
     let options: common::cli::Limited = common::cli::parse(env!("CARGO_PKG_NAME"));
     common::logging::init();
+    common::stats::tell_if(options.stats)?;
     let listener = common::listen(options.addr)?;
     let addr = listener.local_addr().context("cannot tell our own address")?;
     let mut server = Server::new(listener, options.max_connections).context("cannot start")?;

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
+use common::stats;
 use common::stream::{ReadOutcome, read_from_stream};
 use mio::event::Event;
 #[cfg(not(unix))]
@@ -95,7 +96,9 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut turns = Vec::new();
         loop {
+            stats::turn_ends(self.connections.len());
             self.wait_for_events(&mut events)?;
+            stats::turn_begins();
             for event in &events {
                 match event.token() {
                     LISTENER => self.somebody_knocks(),

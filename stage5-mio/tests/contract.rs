@@ -45,4 +45,8 @@ common::testkit::contract! {
     somebody_elses_address_is_one_clear_line,
     help_and_version_are_no_errors,
     listens_on_ipv6_too,
+    its_stats_count_every_message_and_byte,
+    its_stats_show_that_it_sleeps,
+    its_stats_show_one_read_per_message,
+    it_serves_on_when_nobody_reads_its_stats_any_more,
 }

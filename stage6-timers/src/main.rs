@@ -23,6 +23,7 @@ use crate::server::Server;
 fn main() -> Result<(), common::Fatal> {
     let options: common::cli::Timed = common::cli::parse(env!("CARGO_PKG_NAME"));
     common::logging::init();
+    common::stats::tell_if(options.stats)?;
     let listener = common::listen(options.addr)?;
     let addr = listener.local_addr().context("cannot tell our own address")?;
     let mut server = Server::new(listener, &options).context("cannot start")?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
 use common::cli::Timed;
+use common::stats;
 use common::stream::{ReadOutcome, read_from_stream};
 use mio::event::Event;
 #[cfg(not(unix))]
@@ -119,7 +120,9 @@ impl Server {
         let mut events = Events::with_capacity(self.max_connections + OUR_TOKENS);
         let mut turns = Vec::new();
         loop {
+            stats::turn_ends(self.connections.len());
             self.wait_for_events(&mut events)?;
+            stats::turn_begins();
             let now = Instant::now();
             for event in &events {
                 match event.token() {

@@ -81,9 +81,9 @@ impl Server {
 
     /// The same, and whoever was to read its stderr has gone: each line it logs is an `EPIPE`.
     #[track_caller]
-    pub fn start_without_a_reader_of_its_log(exe: &str) -> Self {
+    pub fn start_without_a_reader_of_its_log(exe: &str, options: &[&str]) -> Self {
         let mut command = command(exe);
-        command.arg("127.0.0.1:0").env("RUST_LOG", "debug");
+        command.args(options).arg("127.0.0.1:0").env("RUST_LOG", "debug");
         let mut server = Self::spawn(command);
         drop(server.child.stderr.take());
         server

@@ -85,7 +85,7 @@ pub fn comings_and_goings_leave_nothing_behind(exe: &str) {
 
 /// The log goes to a pipe, and whoever read it is gone. A log that cannot be written is no reason to end.
 pub fn serves_on_when_nobody_reads_its_log_any_more(exe: &str) {
-    let server = Server::start_without_a_reader_of_its_log(exe);
+    let server = Server::start_without_a_reader_of_its_log(exe, &[]);
     for _ in 0..10 {
         let mut client = server.connect();
         client.round_trip(b"connected and closed: two lines at debug");

@@ -12,6 +12,7 @@ mod limits;
 mod stopping;
 mod timed;
 mod turns;
+mod watching;
 
 pub use command::*;
 pub use cost::*;
@@ -21,3 +22,4 @@ pub use limits::*;
 pub use stopping::*;
 pub use timed::*;
 pub use turns::*;
+pub use watching::*;

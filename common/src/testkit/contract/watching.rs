@@ -1,0 +1,94 @@
+//! What `--stats` tells to whoever watches.
+
+use crate::testkit::server::Server;
+use crate::testkit::{eventually, skipped};
+
+/// The figures of one line: clients, wake-ups, reads, writes, WouldBlocks, bytes.
+type Line = [u64; 6];
+
+/// A hundred messages of 64 bytes: each of them, each byte, and who is there. Every stage has the same
+/// columns.
+pub fn its_stats_count_every_message_and_byte(exe: &str) {
+    let server = Server::start_with(exe, &["--stats"]);
+    let client = a_hundred_messages(&server);
+    eventually("a line with one client", || lines(&server).last().is_some_and(|l| l[0] == 1));
+    let [_, wake_ups, reads, writes, would_blocks, bytes] = totals(&server);
+    assert_eq!((writes, bytes), (100, 6400));
+    // It does not stand still while it is looked at: a read may be counted of which the end is not yet.
+    assert!(reads.abs_diff(would_blocks + 100) <= 1 && wake_ups > 0, "{}", server.log());
+    drop(client);
+    eventually("a line with none", || lines(&server).last().is_some_and(|l| l[0] == 0));
+    server.assert_still_serving();
+}
+
+/// It does not ask again to be told `EAGAIN`: one read, one write.
+pub fn its_stats_show_one_read_per_message(exe: &str) {
+    let server = Server::start_with(exe, &["--stats"]);
+    let _client = a_hundred_messages(&server);
+    let [_, wake_ups, reads, _, would_blocks, _] = totals(&server);
+    assert_eq!((reads, would_blocks), (100, 0));
+    // One more for the client's first event, for accept, and a few for the status lines.
+    assert!((100..110).contains(&wake_ups), "{}", server.log());
+}
+
+/// Nobody there, not one wake-up: to be watched does not wake it either.
+pub fn its_stats_show_that_it_sleeps(exe: &str) {
+    let server = Server::start_with(exe, &["--stats"]);
+    eventually("a quiet second", || lines(&server).contains(&[0; 6]));
+}
+
+/// Nobody there, and it asks and asks.
+pub fn its_stats_show_that_it_never_sleeps(exe: &str) {
+    let server = Server::start_with(exe, &["--stats"]);
+    eventually("two lines", || lines(&server).len() >= 2);
+    for [clients, wake_ups, ..] in lines(&server) {
+        assert!(clients == 0 && wake_ups > 1000, "{}", server.log());
+    }
+}
+
+/// The thread that tells ends, and the server does not.
+pub fn it_serves_on_when_nobody_reads_its_stats_any_more(exe: &str) {
+    let server = Server::start_with(exe, &["--stats"]);
+    let Some(watched) = server.usage() else { return skipped("needs /proc") };
+    drop(server);
+    let server = Server::start_without_a_reader_of_its_log(exe, &["--stats"]);
+    eventually("the thread that tells has ended", || {
+        server.usage().expect("/proc was there").threads == watched.threads - 1
+    });
+    server.assert_still_serving();
+}
+
+/// Sends them one after the other, and waits until they have been told of. Returns the client.
+#[track_caller]
+fn a_hundred_messages(server: &Server) -> crate::testkit::client::Client {
+    let mut client = server.connect();
+    for _ in 0..100 {
+        client.round_trip(&[b'x'; 64]);
+    }
+    eventually("all of them have been told of", || {
+        let [_, _, reads, writes, _, bytes] = totals(server);
+        reads >= 100 && writes >= 100 && bytes >= 6400
+    });
+    client
+}
+
+fn totals(server: &Server) -> Line {
+    let mut totals = Line::default();
+    for line in lines(server) {
+        totals.iter_mut().zip(line).for_each(|(total, figure)| *total += figure);
+    }
+    totals
+}
+
+/// The lines so far, each of which stands below the heads of its columns.
+fn lines(server: &Server) -> Vec<Line> {
+    let log = server.log();
+    let heads = "clients  wake-ups    reads   writes  WouldBlocks       bytes  longest turn";
+    let below = log.lines().skip_while(|line| *line != heads).skip(1);
+    let figures = |line: &str| -> Option<Line> {
+        let figures: Option<Vec<u64>> =
+            line.split_whitespace().take(6).map(|word| word.parse().ok()).collect();
+        figures?.try_into().ok()
+    };
+    below.filter(|line| line.ends_with(['s', '-'])).filter_map(figures).collect()
+}
