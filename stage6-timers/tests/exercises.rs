@@ -13,7 +13,7 @@ mod watched;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -103,6 +103,32 @@ fn e6_5_a_client_may_send_256_kib_in_a_second() {
     let cpu = after.cpu - before.cpu;
     eprintln!("seen: {cpu:.1?} of CPU, {} wake-ups", after.wakeups - before.wakeups);
     assert!(cpu < elapsed / 4, "it spins while the client has to wait: {cpu:?} of CPU");
+}
+
+/// The idle timeout is shorter than the wait for the next second. Whoever is held back would speak if it
+/// were let, so it stays, and has every byte back.
+#[test]
+#[ignore = "exercise 6.5: cargo test -p stage6-timers --test exercises -- --ignored e6_5"]
+fn e6_5_a_client_that_is_held_back_is_not_taken_for_silent() {
+    let server = Server::start_with(EXE, &["--idle-timeout", "500ms"]);
+    let bytes = random_bytes(640 * 1024);
+    let start = Instant::now();
+    let mut back = Vec::new();
+    let end = std::thread::scope(|scope| {
+        let bytes = &bytes;
+        let mut reader = server.connect().stream;
+        let mut writer = reader.try_clone().expect("clone");
+        // If the server has closed, the reader finds out.
+        scope
+            .spawn(move || writer.write_all(bytes).and_then(|()| writer.shutdown(Shutdown::Write)));
+        reader.read_to_end(&mut back)
+    });
+    let (elapsed, n) = (start.elapsed(), back.len() / 1024);
+    eprintln!(
+        "seen: {n} of 640 KiB came back within {elapsed:.1?}, with an idle timeout of 500 ms"
+    );
+    assert!(end.is_ok() && back == bytes, "taken for silent while it had to wait: {end:?}");
+    assert!(elapsed > Duration::from_millis(900), "too fast: 640 KiB in {elapsed:?}");
 }
 
 /// Each pause is random between the first and three times the one before it.
