@@ -19,15 +19,27 @@ pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut wanted = false;
     for line in run.output.lines() {
+        let line = behind_the_name(line);
         let starts = line.starts_with("seen: ") || line.contains("panicked at ");
-        let ends =
-            line.is_empty() || line.starts_with("stack backtrace") || line.starts_with("note: ");
-        wanted = starts || (wanted && !ends && !line.starts_with("the server's log"));
+        wanted = starts || (wanted && !ends_what_was_seen(line));
         if wanted && lines.len() < LINES {
             lines.push(line.to_owned());
         }
     }
     lines
+}
+
+/// The test's name, `test e3_1 ... `, is not followed by a new line: its verdict will stand there. So what
+/// the test says first is behind it.
+fn behind_the_name(line: &str) -> &str {
+    line.strip_prefix("test ")
+        .and_then(|line| line.split_once(" ... "))
+        .map_or(line, |(_, said)| said)
+}
+
+fn ends_what_was_seen(line: &str) -> bool {
+    const ENDS: [&str; 3] = ["stack backtrace", "note: ", "the server's log"];
+    matches!(line, "" | "ok" | "FAILED") || ENDS.iter().any(|end| line.starts_with(end))
 }
 
 /// The lines of the output in which the server itself gave up: where, and why.
@@ -90,7 +102,36 @@ fn from_the_counters(verdict: Verdict, rates: Option<Rates>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::observe::Observed;
     use super::*;
+
+    #[track_caller]
+    fn check_seen(output: &str, expected: &[&str]) {
+        let (output, elapsed) = (output.to_owned(), std::time::Duration::ZERO);
+        let run = Run { verdict: Verdict::Red, output, elapsed, observed: Observed::default() };
+        assert_eq!(what_was_seen(&run), expected);
+    }
+
+    #[test]
+    fn what_a_test_says_first_stands_behind_its_name() {
+        check_seen(
+            "\nrunning 1 test\ntest e3_1 ... seen: 18 µs\nseen: 90 % of a core\nok\n\ntest result: ok.",
+            &["seen: 18 µs", "seen: 90 % of a core"],
+        );
+        check_seen("test e3_1 ... ok\ntest e3_2 ... seen: 1\nFAILED\n", &["seen: 1"]);
+    }
+
+    #[test]
+    fn of_a_panic_the_message_is_seen_and_not_what_is_behind_it() {
+        check_seen(
+            "test e3_1 ... \nthread 'e3_1' (7) panicked at a.rs:1:2:\nleft: 1\nright: 2\nnote: run with",
+            &["thread 'e3_1' (7) panicked at a.rs:1:2:", "left: 1", "right: 2"],
+        );
+        check_seen(
+            "panicked at a.rs:1:2:\nno\nthe server's log:\nlisten",
+            &["panicked at a.rs:1:2:", "no"],
+        );
+    }
 
     #[test]
     fn a_test_that_hangs_is_told_by_what_its_server_does() {
