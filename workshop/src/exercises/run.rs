@@ -1,10 +1,10 @@
 //! Builds and runs the test of an exercise, with a deadline, and leaves no process behind.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -152,27 +152,20 @@ struct Group {
 }
 
 /// What a group says, read as it is written, so that nobody waits for us.
-struct Output {
-    text: Arc<Mutex<String>>,
-    readers: Vec<JoinHandle<()>>,
-}
+struct Output(JoinHandle<Vec<u8>>);
 
 impl Group {
     fn spawn(mut command: Command) -> anyhow::Result<(Self, Output)> {
         catch_ctrl_c();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // One pipe for both, so that what was said first comes first.
+        let (pipe, end) = io::pipe().context("cannot make a pipe")?;
+        command.stdin(Stdio::null()).stdout(end.try_clone()?).stderr(end);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut leader = command.spawn().context("cannot start the test")?;
+        let leader = command.spawn().context("cannot start the test")?;
         let id = leader.id();
         RUNNING.store(id, Ordering::SeqCst);
-        let text = Arc::default();
-        let readers = [
-            leader.stdout.take().map(|pipe| collect(pipe, &text)),
-            leader.stderr.take().map(|pipe| collect(pipe, &text)),
-        ];
-        let readers = readers.into_iter().flatten().collect();
-        Ok((Self { leader, id }, Output { text, readers }))
+        Ok((Self { leader, id }, Output(thread::spawn(move || collect(pipe)))))
     }
 }
 
@@ -211,26 +204,19 @@ fn catch_ctrl_c() {
     });
 }
 
-fn collect(mut pipe: impl Read + Send + 'static, text: &Arc<Mutex<String>>) -> JoinHandle<()> {
-    let text = Arc::clone(text);
-    thread::spawn(move || {
-        let mut buf = [0; 4096];
-        while let Ok(n @ 1..) = pipe.read(&mut buf) {
-            let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
-            if text.len() < OUTPUT_LIMIT {
-                text.push_str(&String::from_utf8_lossy(&buf[..n]));
-            }
-        }
-    })
+fn collect(mut pipe: impl Read) -> Vec<u8> {
+    let (mut said, mut buf) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = pipe.read(&mut buf) {
+        let room = OUTPUT_LIMIT - said.len();
+        said.extend_from_slice(&buf[..n.min(room)]);
+    }
+    said
 }
 
 impl Output {
     /// Everything, once nobody is left who could say more.
     fn finish(self) -> String {
-        for reader in self.readers {
-            let _ = reader.join();
-        }
-        Arc::into_inner(self.text).and_then(|text| text.into_inner().ok()).unwrap_or_default()
+        String::from_utf8_lossy(&self.0.join().unwrap_or_default()).into_owned()
     }
 }
 
@@ -289,6 +275,14 @@ mod tests {
         assert_eq!(verdict("echo running 1 test; exit 101"), Verdict::Red);
         assert_eq!(verdict("echo running 0 tests"), Verdict::NoSuchTest);
         assert_eq!(verdict("exit 3"), Verdict::NoSuchTest);
+    }
+
+    #[test]
+    fn what_is_said_on_stdout_and_stderr_is_read_in_the_order_it_was_said() {
+        let text = "for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done";
+        let said = script(text).run(Duration::from_secs(30)).expect("sh is there").output;
+        let expected: String = (1..=9).map(|i| format!("out {i}\nerr {i}\n")).collect();
+        assert_eq!(said, expected);
     }
 
     #[test]
