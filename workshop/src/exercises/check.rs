@@ -44,20 +44,8 @@ pub(crate) fn check(
 
 /// One screen: what was done, what was seen, what it may mean.
 fn tell(screen: &Screen, exercise: &Exercise, run: &Run) {
-    let seconds = run.elapsed.as_secs_f64();
-    let verdict = match run.verdict {
-        Verdict::Green => format!("{} after {seconds:.1} s", screen.good("green", 0)),
-        Verdict::Hung => {
-            format!("{}: still running after {seconds:.0} s, so we killed it", screen.bad("red", 0))
-        }
-        Verdict::Bloated => {
-            format!("{}: more than a gigabyte of memory, so we killed it", screen.bad("red", 0))
-        }
-        Verdict::Red | Verdict::NoSuchTest => {
-            format!("{} after {seconds:.1} s", screen.bad("red", 0))
-        }
-    };
-    println!("{verdict}\n\n{}", screen.strong("What was done to your server"));
+    println!("{}\n", headline(screen, run));
+    println!("{}", screen.strong("What was done to your server"));
     println!("{}", exercise.done_to_it);
     println!("\n{}", screen.strong("What was seen"));
     if run.verdict == Verdict::Green {
@@ -71,6 +59,23 @@ fn tell(screen: &Screen, exercise: &Exercise, run: &Run) {
     if run.verdict.is_red() && exercise.kind == Kind::Build {
         println!("\n{}", screen.strong("Likely cause"));
         println!("{}", explain::likely_cause(exercise, run));
+    }
+}
+
+/// The first line. Of a test that was killed it says which: there may be several, and it could not say so.
+fn headline(screen: &Screen, run: &Run) -> String {
+    let seconds = run.elapsed.as_secs_f64();
+    let red = screen.bad("red", 0);
+    let test = explain::unfinished(&run.output).unwrap_or("the test");
+    match run.verdict {
+        Verdict::Green => format!("{} after {seconds:.1} s", screen.good("green", 0)),
+        Verdict::Red | Verdict::NoSuchTest => format!("{red} after {seconds:.1} s"),
+        Verdict::Hung => {
+            format!("{red}: {test} was still running after {seconds:.0} s, so we killed it")
+        }
+        Verdict::Bloated => {
+            format!("{red}: in {test} the server took more than a gigabyte, so we killed it")
+        }
     }
 }
 
@@ -97,5 +102,23 @@ fn conclude(screen: &Screen, exercise: &Exercise, done: bool) {
             );
             println!("How?  {TOOL} hint {number}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::observe::Observed;
+    use super::*;
+
+    #[test]
+    fn a_test_that_was_killed_is_named() {
+        let line = |verdict| {
+            let output = "running 2 tests\ntest e5_1_ends ... ok\ntest e5_1_hangs ... ".to_owned();
+            let (elapsed, observed) = (Duration::from_secs(20), Observed::default());
+            headline(&Screen::new(), &Run { verdict, output, elapsed, observed })
+        };
+        assert!(line(Verdict::Hung).contains("e5_1_hangs was still running after 20 s"));
+        assert!(line(Verdict::Bloated).contains("in e5_1_hangs the server took"));
+        assert!(line(Verdict::Red).ends_with(" after 20.0 s"));
     }
 }

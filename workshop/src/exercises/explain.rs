@@ -29,17 +29,35 @@ pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
     lines
 }
 
+fn behind_the_name(line: &str) -> &str {
+    name_and_rest(line).map_or(line, |(_, said)| said)
+}
+
 /// The test's name, `test e3_1 ... `, is not followed by a new line: its verdict will stand there. So what
 /// the test says first is behind it.
-fn behind_the_name(line: &str) -> &str {
-    line.strip_prefix("test ")
-        .and_then(|line| line.split_once(" ... "))
-        .map_or(line, |(_, said)| said)
+fn name_and_rest(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("test ")?.split_once(" ... ")
 }
 
 fn ends_what_was_seen(line: &str) -> bool {
     const ENDS: [&str; 3] = ["stack backtrace", "note: ", "the server's log"];
-    matches!(line, "" | "ok" | "FAILED") || ENDS.iter().any(|end| line.starts_with(end))
+    line.is_empty() || is_verdict(line) || ENDS.iter().any(|end| line.starts_with(end))
+}
+
+fn is_verdict(line: &str) -> bool {
+    matches!(line, "ok" | "FAILED")
+}
+
+/// The test that had begun, and has no verdict.
+pub(crate) fn unfinished(output: &str) -> Option<&str> {
+    let mut running = None;
+    for line in output.lines() {
+        running = name_and_rest(line).map(|(name, _)| name).or(running);
+        if is_verdict(behind_the_name(line)) {
+            running = None;
+        }
+    }
+    running
 }
 
 /// The lines of the output in which the server itself gave up: where, and why.
@@ -119,6 +137,14 @@ mod tests {
             &["seen: 18 µs", "seen: 90 % of a core"],
         );
         check_seen("test e3_1 ... ok\ntest e3_2 ... seen: 1\nFAILED\n", &["seen: 1"]);
+    }
+
+    #[test]
+    fn the_test_that_hangs_is_the_one_without_a_verdict() {
+        assert_eq!(unfinished("running 2 tests\ntest a ... ok\ntest b ... "), Some("b"));
+        assert_eq!(unfinished("test a ... seen: 1\nok\ntest b ... seen: 2\n"), Some("b"));
+        assert_eq!(unfinished("test a ... seen: 1\nFAILED\n"), None);
+        assert_eq!(unfinished("running 1 test\n"), None);
     }
 
     #[test]
