@@ -86,7 +86,7 @@ pub(crate) struct Exercise {
     /// And in which folder: `stage5-mio/src`.
     pub(crate) sources: String,
     pub(crate) test: TestCommand,
-    /// The page without its head and without what is folded away.
+    /// The page without its head, without what is folded away, and without a heading over nothing.
     pub(crate) body: String,
     /// "What we will do to your server".
     pub(crate) done_to_it: String,
@@ -134,8 +134,7 @@ impl Exercise {
         let done_to_it = section_of(&body, SECTIONS[1]).and_then(|text| text.split("```").next());
         let done_to_it = done_to_it.unwrap_or_default().trim().to_owned();
         let causes = section_of(&body, "If it stays red").map(rows).unwrap_or_default();
-        let body =
-            body.split_once("\n## ").map(|(_, rest)| format!("## {rest}")).context("empty")?;
+        let body = without_empty_sections(&body);
         Ok(Self {
             number,
             title,
@@ -193,6 +192,13 @@ fn unfold(page: &str) -> anyhow::Result<(String, Vec<(String, String)>)> {
     Ok((body, folded))
 }
 
+/// The sections that have something in them: all was folded away below "Hints".
+fn without_empty_sections(body: &str) -> String {
+    let is_empty = |section: &&str| section.lines().skip(1).all(|line| line.trim().is_empty());
+    let sections = body.split("\n## ").skip(1).filter(|section| !is_empty(section));
+    sections.map(|section| format!("## {section}\n")).collect()
+}
+
 fn folded_text(folded: &[(String, String)], summary: &str) -> anyhow::Result<String> {
     let found = folded.iter().find(|(name, text)| name == summary && !text.is_empty());
     found.map(|(_, text)| text.clone()).with_context(|| format!("no \"{summary}\""))
@@ -243,6 +249,8 @@ cargo test -p stage5-mio --test exercises -- --ignored e5_10
 | What the test says | Likely cause |
 | --- | --- |
 | `half a frame` | It is sent too soon. |
+
+## Hints
 
 <details><summary>Hint 1</summary>
 
@@ -297,8 +305,23 @@ Why.
     #[test]
     fn the_task_gives_no_hint_away() {
         let body = Exercise::parse(PAGE).unwrap().body;
-        assert!(body.starts_with("## The task") && body.ends_with("Why.\n"), "{body}");
+        assert!(body.starts_with("## The task\n") && body.trim_end().ends_with("Why."), "{body}");
         assert!(!body.contains("Think.") && !body.contains("Keep it."), "{body}");
+    }
+
+    #[test]
+    fn the_task_has_no_heading_over_nothing() {
+        let body = Exercise::parse(PAGE).unwrap().body;
+        let headings: Vec<_> = body.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(
+            headings,
+            [
+                "## The task",
+                "## What we will do to your server",
+                "## If it stays red",
+                "## What you should now be able to explain"
+            ]
+        );
     }
 
     #[track_caller]
