@@ -1,6 +1,8 @@
 //! `check`: is it red or green, and what was seen.
 
 use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use super::page::{Exercise, Kind};
@@ -12,6 +14,9 @@ use super::{TOOL, explain, start_again};
 /// A test of an exercise takes a few seconds. One that takes this long hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A build that takes no longer needs no word, and most do not: the stages are small.
+const QUICK: Duration = Duration::from_secs(2);
+
 /// Builds the stage as the learner has left it and runs the test of the exercise. Exit code 0: done.
 pub(crate) fn check(
     place: &Place,
@@ -19,9 +24,9 @@ pub(crate) fn check(
     exercise: &Exercise,
 ) -> anyhow::Result<ExitCode> {
     screen.headline(exercise);
-    println!("building {} (the first time takes a minute or two) …", exercise.package);
     let workspace = Workspace { root: place.root.clone(), target: None };
-    let test = match workspace.build(exercise)? {
+    let say = || println!("building {}; the first time takes a minute or two …", exercise.package);
+    let test = match unless_quick(QUICK, say, || workspace.build(exercise))? {
         Ok(test) => test,
         Err(said) => {
             println!("\n{}\n", first_errors(&said));
@@ -40,6 +45,22 @@ pub(crate) fn check(
     println!();
     conclude(screen, exercise, done);
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Does the work, and says something if that is not over in time.
+fn unless_quick<T>(in_time: Duration, say: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+    let (working, watch) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // Nobody sends anything: the other end goes when the work is over, and that ends the wait.
+            if watch.recv_timeout(in_time) == Err(RecvTimeoutError::Timeout) {
+                say();
+            }
+        });
+        let done = work();
+        drop(working);
+        done
+    })
 }
 
 /// One screen: what was done, what was seen, what it may mean.
@@ -109,6 +130,20 @@ fn conclude(screen: &Screen, exercise: &Exercise, done: bool) {
 mod tests {
     use super::super::observe::Observed;
     use super::*;
+
+    #[test]
+    fn of_work_that_takes_its_time_there_is_a_word_before_it_is_over() {
+        let (say, said) = mpsc::channel();
+        let word =
+            || unless_quick(Duration::ZERO, move || say.send("building").unwrap(), || said.recv());
+        assert_eq!(word(), Ok("building"));
+    }
+
+    #[test]
+    fn of_quick_work_there_is_no_word_and_nobody_waits_for_it() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(unless_quick(hour, || panic!("it was over in time"), || 7), 7);
+    }
 
     #[test]
     fn a_test_that_was_killed_is_named() {
