@@ -5,7 +5,8 @@ use super::page::Exercise;
 use super::run::{Run, Verdict};
 use super::screen::grouped;
 
-/// The CPU share from which on a server that has nothing to do spins.
+/// The share of a core from which on a server that has nothing to do spins. What it wants counts, and not
+/// what it gets: on a busy machine one that spins may get little.
 const SPINS: f64 = 0.4;
 
 /// Wake-ups in a second from which on somebody wakes it for nothing.
@@ -98,14 +99,14 @@ fn from_the_counters(verdict: Verdict, rates: Option<Rates>) -> Option<String> {
     if verdict != Verdict::Hung {
         return None;
     }
-    let Rates { cpu, wakeups_per_second } = rates?;
+    let Rates { cpu, wanted, wakeups_per_second } = rates?;
     Some(if wakeups_per_second > RESTLESS {
         format!(
             "{} wake-ups in a second, and the test still waits: the kernel names somebody again and \
              again, and nobody does what would silence it.",
             grouped(wakeups_per_second as u64)
         )
-    } else if cpu > SPINS {
+    } else if wanted > SPINS {
         format!(
             "{:.0} % of a core, and the test still waits: it spins in a loop that asks, gets the same \
              answer and asks again. Which call never says what ends your loop?",
@@ -161,12 +162,14 @@ mod tests {
 
     #[test]
     fn a_test_that_hangs_is_told_by_what_its_server_does() {
-        let cause = |cpu, wakeups_per_second| {
-            from_the_counters(Verdict::Hung, Some(Rates { cpu, wakeups_per_second })).unwrap()
+        let cause = |cpu, wanted, wakeups_per_second| {
+            let rates = Rates { cpu, wanted, wakeups_per_second };
+            from_the_counters(Verdict::Hung, Some(rates)).unwrap()
         };
-        assert!(cause(0.98, 12.0).contains("it spins"));
-        assert!(cause(0.98, 48_213.0).contains("48,213 wake-ups"));
-        assert!(cause(0.0, 1.0).contains("It sleeps"));
+        assert!(cause(0.98, 0.99, 12.0).contains("it spins"));
+        assert!(cause(0.98, 0.99, 48_213.0).contains("48,213 wake-ups"));
+        assert!(cause(0.0, 0.01, 1.0).contains("It sleeps"));
+        assert!(cause(0.24, 0.97, 1.0).contains("it spins"), "and somebody else has the core");
         assert_eq!(from_the_counters(Verdict::Red, None), None);
     }
 

@@ -14,6 +14,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     cpu: Duration,
+    /// How long it was to run and did not: others had the core.
+    queued: Duration,
     wakeups: u64,
     descriptors: usize,
     rss: u64,
@@ -33,6 +35,8 @@ pub(crate) struct Observed {
 pub(crate) struct Rates {
     /// Of one core, so several threads can have more than 1.
     pub(crate) cpu: f64,
+    /// What it would have used of one core that it need not share.
+    pub(crate) wanted: f64,
     pub(crate) wakeups_per_second: f64,
 }
 
@@ -82,14 +86,15 @@ impl Observed {
             return None;
         }
         let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64() / seconds;
+        let wanted = cpu + last.queued.saturating_sub(first.queued).as_secs_f64() / seconds;
         let wakeups_per_second = last.wakeups.saturating_sub(first.wakeups) as f64 / seconds;
-        Some(Rates { cpu, wakeups_per_second })
+        Some(Rates { cpu, wanted, wakeups_per_second })
     }
 
     /// The counters in one or two sentences. `None` if no server was seen.
     pub(crate) fn in_words(&self) -> Option<String> {
         self.last?;
-        let Sample { cpu, wakeups, descriptors, rss, threads } = self.most;
+        let Sample { cpu, wakeups, descriptors, rss, threads, .. } = self.most;
         let mut words = format!(
             "The server used {:.2} s of CPU in all, with {} wake-up(s); at most {descriptors} descriptors, \
              {threads} thread(s), {:.1} MB.",
@@ -97,9 +102,15 @@ impl Observed {
             grouped(wakeups),
             rss as f64 / 1e6,
         );
-        if let Some(Rates { cpu, wakeups_per_second }) = self.rates() {
+        if let Some(Rates { cpu, wanted, wakeups_per_second }) = self.rates() {
+            let shared = match wanted - cpu {
+                0.1.. => {
+                    format!(" (of the {:.0} % it wanted: the machine is busy)", wanted * 100.0)
+                }
+                _ => String::new(),
+            };
             words += &format!(
-                "\nIn the last second that we saw of it: {:.0} % of a core, {} wake-up(s).",
+                "\nIn the last second that we saw of it: {:.0} % of a core{shared}, {} wake-up(s).",
                 cpu * 100.0,
                 grouped(wakeups_per_second as u64),
             );
@@ -135,7 +146,11 @@ fn sample(process: &Path) -> Option<Sample> {
         };
         sample.threads += 1;
         sample.wakeups += field(&status, "\nvoluntary_ctxt_switches:")?;
-        sample.cpu += Duration::from_nanos(schedstat.split(' ').next()?.parse().ok()?);
+        // `running queued slices`, the first two in ns: the kernel's sched-stats.rst.
+        let mut ns =
+            schedstat.split_whitespace().map(|field| field.parse().map(Duration::from_nanos));
+        sample.cpu += ns.next()?.ok()?;
+        sample.queued += ns.next()?.ok()?;
     }
     Some(sample)
 }
@@ -158,11 +173,15 @@ mod tests {
             // Four quiet seconds, and then it spins.
             let busy = f64::from(tenth.max(40) - 40) / 10.0;
             let wakeups = (busy * 40_000.0) as u64;
-            let sample = Sample { cpu: seconds(busy), wakeups, ..Sample::default() };
+            // It has half of the core, and would have taken the other half.
+            let (cpu, queued) = (seconds(busy / 2.0), seconds(busy / 2.0));
+            let sample = Sample { cpu, queued, wakeups, ..Sample::default() };
             observed.add(7, t0 + seconds(f64::from(tenth) / 10.0), sample);
         }
         let rates = observed.rates().unwrap();
-        assert!((rates.cpu - 1.0).abs() < 0.01, "{rates:?}");
+        assert!((rates.cpu - 0.5).abs() < 0.01, "{rates:?}");
+        assert!((rates.wanted - 1.0).abs() < 0.01, "{rates:?}");
+        assert!(observed.in_words().unwrap().contains("50 % of a core (of the 100 % it wanted"));
         assert!((rates.wakeups_per_second - 40_000.0).abs() < 400.0, "{rates:?}");
     }
 
