@@ -38,12 +38,12 @@ pub(crate) fn check(
     anyhow::ensure!(run.verdict != Verdict::NoSuchTest, "no such test: {}", exercise.test.line);
     let done = match exercise.kind {
         Kind::Build => run.verdict == Verdict::Green,
-        Kind::Break => run.verdict.is_red(),
+        Kind::Break => run.verdict.is_red() && explain::listened(&run.output),
     };
     place.remember(exercise.number, done)?;
     tell(screen, exercise, &run);
     println!();
-    conclude(screen, exercise, done);
+    conclude(screen, exercise, done, run.verdict);
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -100,7 +100,7 @@ fn headline(screen: &Screen, run: &Run) -> String {
     }
 }
 
-fn conclude(screen: &Screen, exercise: &Exercise, done: bool) {
+fn conclude(screen: &Screen, exercise: &Exercise, done: bool, verdict: Verdict) {
     let number = exercise.number;
     match (exercise.kind, done) {
         (Kind::Build, true) => {
@@ -116,6 +116,12 @@ fn conclude(screen: &Screen, exercise: &Exercise, done: bool) {
             println!("{} The fault is found. Can you explain it?", screen.good("Done.", 0));
             println!("What happens:   {TOOL} solution {number}");
             println!("Take it out:    {}", start_again(exercise));
+        }
+        (Kind::Break, false) if verdict.is_red() => {
+            println!(
+                "Another fault: the server ended before it listened, so nobody has tested it."
+            );
+            println!("From the beginning: {}", start_again(exercise));
         }
         (Kind::Break, false) => {
             println!(

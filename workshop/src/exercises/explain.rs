@@ -19,7 +19,7 @@ const LINES: usize = 12;
 pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut wanted = false;
-    for line in run.output.lines() {
+    for line in unquoted(&run.output).lines() {
         let line = behind_the_name(line);
         let starts = line.starts_with("seen: ") || line.contains("panicked at ");
         wanted = starts || (wanted && !ends_what_was_seen(line));
@@ -49,6 +49,23 @@ fn is_verdict(line: &str) -> bool {
     matches!(line, "ok" | "FAILED")
 }
 
+/// The words of the testkit for a server that ended before it listened.
+const DID_NOT_LISTEN: &str = "no word of where it listens";
+
+/// Whether a server was there to be tested.
+pub(crate) fn listened(output: &str) -> bool {
+    !output.contains(DID_NOT_LISTEN)
+}
+
+/// What such a server has said is quoted, all of it on one line. This breaks it into lines again.
+fn unquoted(output: &str) -> String {
+    let unquote = |line: &str| match line.starts_with(DID_NOT_LISTEN) {
+        true => line.replace("\\n", "\n") + "\n",
+        false => format!("{line}\n"),
+    };
+    output.lines().map(unquote).collect()
+}
+
 /// The test that had begun, and has no verdict.
 pub(crate) fn unfinished(output: &str) -> Option<&str> {
     let mut running = None;
@@ -64,6 +81,7 @@ pub(crate) fn unfinished(output: &str) -> Option<&str> {
 /// The lines of the output in which the server itself gave up: where, and why.
 fn server_panic(output: &str) -> Option<String> {
     let is_ours = |line: &&str| line.contains("panicked at stage") && line.contains("/src/");
+    let output = unquoted(output);
     let mut lines = output.lines().skip_while(|line| !is_ours(line));
     Some(format!("{}\n{}", lines.next()?.trim(), lines.next().unwrap_or_default().trim()))
 }
@@ -80,7 +98,7 @@ pub(crate) fn likely_cause(exercise: &Exercise, run: &Run) -> String {
     if let Some((_, cause)) = from_the_page {
         return cause.clone();
     }
-    if run.output.contains("no word of where it listens") {
+    if !listened(&run.output) {
         return "The server ended before it listened. What it said is above.".to_owned();
     }
     match run.verdict {
@@ -138,6 +156,19 @@ mod tests {
             &["seen: 18 µs", "seen: 90 % of a core"],
         );
         check_seen("test e3_1 ... ok\ntest e3_2 ... seen: 1\nFAILED\n", &["seen: 1"]);
+    }
+
+    #[test]
+    fn what_a_server_said_that_never_listened_is_more_than_one_line() {
+        let output = "thread 'e5_1' (7) panicked at tests/exercises.rs:1:2:\n\
+            no word of where it listens: \"\", Output { stderr: \"\\nthread 'main' (8) panicked at \
+            stage5-mio/src/main.rs:3:4:\\nno\\nstack backtrace:\\n   0: main\\n\" }\nnote: run with";
+        let panic = ["thread 'main' (8) panicked at stage5-mio/src/main.rs:3:4:", "no"];
+        let test = "thread 'e5_1' (7) panicked at tests/exercises.rs:1:2:";
+        let words = "no word of where it listens: \"\", Output { stderr: \"";
+        check_seen(output, &[test, words, panic[0], panic[1]]);
+        assert_eq!(server_panic(output), Some(panic.join("\n")));
+        assert!(!listened(output) && listened("test e5_1 ... ok"));
     }
 
     #[test]
