@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
 /// Runs the tool on the workspace in `root`.
@@ -191,6 +191,17 @@ fn the_list_has_at_least_24_exercises_of_both_kinds_and_every_stage() {
         });
         assert!(kinds.iter().all(|count| *count > 0), "stage {stage}: {kinds:?}");
     }
+}
+
+#[test]
+fn whoever_reads_only_the_first_line_gets_no_panic() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(["list"]).env("WORKSHOP_ROOT", here()).stderr(Stdio::piped());
+    // A pipe whose reader has gone: `workshop list | head -1`.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = command.stdout(writer).output().expect("cannot start the tool");
+    assert_eq!(said(&output), "");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::page::{Exercise, Kind};
 use super::place::Place;
 use super::run::{Run, Verdict, Workspace, first_errors};
-use super::screen::Screen;
+use super::screen::{Screen, say};
 use super::{TOOL, explain, start_again};
 
 /// A test of an exercise takes a few seconds. One that takes this long hangs.
@@ -25,12 +25,12 @@ pub(crate) fn check(
 ) -> anyhow::Result<ExitCode> {
     screen.headline(exercise);
     let workspace = Workspace { root: place.root.clone(), target: None };
-    let say = || println!("building {}; the first time takes a minute or two …", exercise.package);
-    let test = match unless_quick(QUICK, say, || workspace.build(exercise))? {
+    let slow = || say!("building {}; the first time takes a minute or two …", exercise.package);
+    let test = match unless_quick(QUICK, slow, || workspace.build(exercise))? {
         Ok(test) => test,
         Err(said) => {
-            println!("\n{}\n", first_errors(&said));
-            println!("{}: it does not compile, so nothing was run.", screen.bad("red", 0));
+            say!("\n{}\n", first_errors(&said));
+            say!("{}: it does not compile, so nothing was run.", screen.bad("red", 0));
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -42,7 +42,7 @@ pub(crate) fn check(
     };
     place.remember(exercise.number, done)?;
     tell(screen, exercise, &run);
-    println!();
+    say!("");
     conclude(screen, exercise, done, run.verdict);
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -65,21 +65,21 @@ fn unless_quick<T>(in_time: Duration, say: impl FnOnce() + Send, work: impl FnOn
 
 /// One screen: what was done, what was seen, what it may mean.
 fn tell(screen: &Screen, exercise: &Exercise, run: &Run) {
-    println!("{}\n", headline(screen, run));
-    println!("{}", screen.strong("What was done to your server"));
-    println!("{}", exercise.done_to_it);
-    println!("\n{}", screen.strong("What was seen"));
+    say!("{}\n", headline(screen, run));
+    say!("{}", screen.strong("What was done to your server"));
+    say!("{}", exercise.done_to_it);
+    say!("\n{}", screen.strong("What was seen"));
     if run.verdict == Verdict::Green {
-        println!("Everything that was asked for.");
+        say!("Everything that was asked for.");
     }
-    explain::what_was_seen(run).iter().for_each(|line| println!("{line}"));
+    explain::what_was_seen(run).iter().for_each(|line| say!("{line}"));
     if let Some(counters) = run.observed.in_words() {
-        println!("{counters}");
+        say!("{counters}");
     }
     // Of a drill the learner knows the cause, or is to find it.
     if run.verdict.is_red() && exercise.kind == Kind::Build {
-        println!("\n{}", screen.strong("Likely cause"));
-        println!("{}", explain::likely_cause(exercise, run));
+        say!("\n{}", screen.strong("Likely cause"));
+        say!("{}", explain::likely_cause(exercise, run));
     }
 }
 
@@ -104,30 +104,26 @@ fn conclude(screen: &Screen, exercise: &Exercise, done: bool, verdict: Verdict) 
     let number = exercise.number;
     match (exercise.kind, done) {
         (Kind::Build, true) => {
-            println!("{} Can you explain why it works?", screen.good("Done.", 0));
-            println!("The questions:    {TOOL} show {number}");
-            println!("Another solution: {TOOL} solution {number}");
+            say!("{} Can you explain why it works?", screen.good("Done.", 0));
+            say!("The questions:    {TOOL} show {number}");
+            say!("Another solution: {TOOL} solution {number}");
         }
         (Kind::Build, false) => {
-            println!("Stuck?              {TOOL} hint {number}");
-            println!("From the beginning: {}", start_again(exercise));
+            say!("Stuck?              {TOOL} hint {number}");
+            say!("From the beginning: {}", start_again(exercise));
         }
         (Kind::Break, true) => {
-            println!("{} The fault is found. Can you explain it?", screen.good("Done.", 0));
-            println!("What happens:   {TOOL} solution {number}");
-            println!("Take it out:    {}", start_again(exercise));
+            say!("{} The fault is found. Can you explain it?", screen.good("Done.", 0));
+            say!("What happens:   {TOOL} solution {number}");
+            say!("Take it out:    {}", start_again(exercise));
         }
         (Kind::Break, false) if verdict.is_red() => {
-            println!(
-                "Another fault: the server ended before it listened, so nobody has tested it."
-            );
-            println!("From the beginning: {}", start_again(exercise));
+            say!("Another fault: the server ended before it listened, so nobody has tested it.");
+            say!("From the beginning: {}", start_again(exercise));
         }
         (Kind::Break, false) => {
-            println!(
-                "Nothing is broken yet: the server still keeps this promise. Plant the fault."
-            );
-            println!("How?  {TOOL} hint {number}");
+            say!("Nothing is broken yet: the server still keeps this promise. Plant the fault.");
+            say!("How?  {TOOL} hint {number}");
         }
     }
 }

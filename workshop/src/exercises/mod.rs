@@ -20,7 +20,7 @@ use anyhow::Context;
 
 use page::{Exercise, Kind, Number};
 use place::Place;
-use screen::Screen;
+use screen::{Screen, say};
 
 /// How this tool is called, in what it tells people to do next.
 const TOOL: &str = "cargo run -p workshop --";
@@ -80,20 +80,20 @@ fn list(place: &Place, screen: &Screen) -> anyhow::Result<ExitCode> {
         done += u32::from(!mark.is_empty());
         let (number, title) = (exercise.number.to_string(), &exercise.title);
         let (kind, each) = (exercise.kind, exercise.minutes);
-        println!("{number:>5}  {kind:<8}  {each:>3} min  {}  {title}", screen.good(mark, 4));
+        say!("{number:>5}  {kind:<8}  {each:>3} min  {}  {title}", screen.good(mark, 4));
     }
-    println!("\n{} exercises, {minutes} minutes, {done} done.", exercises.len());
+    say!("\n{} exercises, {minutes} minutes, {done} done.", exercises.len());
     let first = exercises.first().context("no exercises")?.number;
-    println!("Begin with: {TOOL} show {first}");
+    say!("Begin with: {TOOL} show {first}");
     Ok(ExitCode::SUCCESS)
 }
 
 fn show(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
     screen.headline(&exercise);
-    println!("\n{}", exercise.body.trim());
-    println!("\nWhen you are ready:  {TOOL} check {number}");
-    println!("Stuck:               {TOOL} hint {number}");
+    say!("\n{}", exercise.body.trim());
+    say!("\nWhen you are ready:  {TOOL} check {number}");
+    say!("Stuck:               {TOOL} hint {number}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,11 +101,11 @@ fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCo
     let exercise = place.exercise(number)?;
     let shown = place.one_more_hint(number, exercise.hints.len())?;
     for (i, hint) in exercise.hints.iter().take(shown).enumerate() {
-        println!("{}\n{hint}\n", screen.strong(&format!("Hint {}", i + 1)));
+        say!("{}\n{hint}\n", screen.strong(&format!("Hint {}", i + 1)));
     }
     match exercise.hints.len() - shown {
-        0 => println!("That was the last one. What is left: {TOOL} solution {number}"),
-        left => println!("{left} more."),
+        0 => say!("That was the last one. What is left: {TOOL} solution {number}"),
+        left => say!("{left} more."),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -113,16 +113,16 @@ fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCo
 fn solution(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
     screen.headline(&exercise);
-    println!("\n{}\n", exercise.solution.trim());
+    say!("\n{}\n", exercise.solution.trim());
     let path = place.patch(number);
     let patch = std::fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
-    patch.lines().for_each(|line| println!("{}", screen.diff(line)));
+    patch.lines().for_each(|line| say!("{}", screen.diff(line)));
     let verb = match exercise.kind {
         Kind::Build => "put it in",
         Kind::Break => "put the fault in",
     };
-    println!("\nTo {verb}: git apply docs/solutions/{number}.patch");
-    println!("To take everything back: {}", start_again(&exercise));
+    say!("\nTo {verb}: git apply docs/solutions/{number}.patch");
+    say!("To take everything back: {}", start_again(&exercise));
     Ok(ExitCode::SUCCESS)
 }
 

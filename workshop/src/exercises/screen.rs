@@ -1,8 +1,23 @@
 //! What is printed, and how: colours on a terminal, plain text elsewhere.
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use super::page::Exercise;
+
+/// `println!` for those who may stop reading: `workshop list | head -1`.
+macro_rules! say {
+    ($($line:tt)*) => { $crate::exercises::screen::print_line(format_args!($($line)*)) };
+}
+pub(crate) use say;
+
+/// A line on stdout. Whoever was to read it and has gone has read enough.
+pub(crate) fn print_line(line: fmt::Arguments<'_>) {
+    match writeln!(io::stdout(), "{line}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => panic!("cannot print to stdout: {e}"),
+        _ => {}
+    }
+}
 
 /// Where we print.
 pub(crate) struct Screen {
@@ -18,8 +33,8 @@ impl Screen {
 
     pub(crate) fn headline(&self, exercise: &Exercise) {
         let Exercise { number, title, minutes, kind, sources, .. } = exercise;
-        println!("{}", self.strong(&format!("Exercise {number}: {title}")));
-        println!("{kind}, {minutes} minutes, in {sources}");
+        say!("{}", self.strong(&format!("Exercise {number}: {title}")));
+        say!("{kind}, {minutes} minutes, in {sources}");
     }
 
     pub(crate) fn strong(&self, text: &str) -> String {

@@ -15,7 +15,7 @@ use super::leading;
 use super::page::{Exercise, Kind, Number};
 use super::place::Place;
 use super::run::{Run, Verdict, Workspace, first_errors};
-use super::screen::Screen;
+use super::screen::{Screen, say};
 
 /// What to verify.
 #[derive(clap::Args)]
@@ -48,14 +48,14 @@ pub(crate) fn verify(
         faults = try_patches(place, screen, &chosen(place, options)?)?;
     }
     for fault in &faults {
-        println!("{} {fault}", screen.bad("off:", 0));
+        say!("{} {fault}", screen.bad("off:", 0));
     }
     let seconds = start.elapsed().as_secs_f64();
     if faults.is_empty() {
-        println!("{} All is as the pages say. {seconds:.0} s.", screen.good("ok:", 0));
+        say!("{} All is as the pages say. {seconds:.0} s.", screen.good("ok:", 0));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{} thing(s) are not as the pages say. {seconds:.0} s.", faults.len());
+    say!("{} thing(s) are not as the pages say. {seconds:.0} s.", faults.len());
     Ok(ExitCode::FAILURE)
 }
 
@@ -201,7 +201,7 @@ fn try_patches(
 ) -> anyhow::Result<Vec<String>> {
     let copy = Copy::new(place)?;
     let mut faults = Vec::new();
-    println!("{:>5}  {:<8}  {:<24}  before  after  seconds", "", "kind", "stage");
+    say!("{:>5}  {:<8}  {:<24}  before  after  seconds", "", "kind", "stage");
     for group in exercises.chunk_by(|a, b| a.package == b.package) {
         // All of the unchanged stage first: it is built once.
         copy.restore(place)?;
@@ -215,7 +215,7 @@ fn try_patches(
             let seconds = start.elapsed().as_secs_f64();
             let number = exercise.number.to_string();
             let off = off(exercise, &before, &after);
-            println!(
+            say!(
                 "{number:>5}  {:<8}  {:<24}  {:<6}  {:<5}  {seconds:>7.1}  {}",
                 exercise.kind,
                 exercise.package,
