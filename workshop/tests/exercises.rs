@@ -194,6 +194,19 @@ fn the_list_has_at_least_24_exercises_of_both_kinds_and_every_stage() {
 }
 
 #[test]
+fn the_list_names_the_first_that_is_not_done() {
+    let copy = Copy::new("done");
+    let list = || said(&workshop(&copy.0, &["list"]));
+    assert!(list().ends_with("Begin with: cargo run -p workshop -- show 1.1\n"), "{}", list());
+    let done = copy.0.join("target/workshop/done");
+    fs::create_dir_all(&done).expect("cannot make a directory");
+    for number in ["1.1", "1.3"] {
+        fs::write(done.join(number), "").expect("cannot write");
+    }
+    assert!(list().ends_with("Go on with: cargo run -p workshop -- show 1.2\n"), "{}", list());
+}
+
+#[test]
 fn whoever_reads_only_the_first_line_gets_no_panic() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
     command.args(["list"]).env("WORKSHOP_ROOT", here()).stderr(Stdio::piped());
@@ -231,6 +244,7 @@ fn the_solution_is_words_and_a_patch() {
         "{solution}"
     );
     assert!(solution.contains("git restore stage4-epoll/src"), "{solution}");
+    assert!(!solution.contains("solution 4.1"), "it says how to come here: {solution}");
 }
 
 #[test]

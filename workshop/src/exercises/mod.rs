@@ -83,8 +83,10 @@ fn list(place: &Place, screen: &Screen) -> anyhow::Result<ExitCode> {
         say!("{number:>5}  {kind:<8}  {each:>3} min  {}  {title}", screen.good(mark, 4));
     }
     say!("\n{} exercises, {minutes} minutes, {done} done.", exercises.len());
-    let first = exercises.first().context("no exercises")?.number;
-    say!("Begin with: {TOOL} show {first}");
+    if let Some(next) = exercises.iter().find(|exercise| !place.is_done(exercise.number)) {
+        let verb = if done == 0 { "Begin" } else { "Go on" };
+        say!("{verb} with: {TOOL} show {}", next.number);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

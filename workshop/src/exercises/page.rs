@@ -126,6 +126,8 @@ impl Exercise {
             Kind::Build => folded_text(&folded, "The solution, in words")?,
             Kind::Break => folded_text(&folded, "What happens")?,
         };
+        // Where the patch is we need not say: it is shown below.
+        let solution = solution.split("\nThe patch: ").next().unwrap_or_default().trim().to_owned();
         let test = page.lines().find_map(TestCommand::parse).context("no command `cargo test`")?;
         ensure!(test.names().next().is_some(), "the command names no test");
         ensure!(MINUTES.contains(&minutes), "{minutes} minutes: not within {MINUTES:?}");

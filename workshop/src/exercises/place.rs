@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::TOOL;
 use super::page::{Exercise, Number};
 
 /// A checkout of this repository.
@@ -50,7 +51,7 @@ impl Place {
     /// One exercise.
     pub(crate) fn exercise(&self, number: Number) -> anyhow::Result<Exercise> {
         let path = self.root.join(format!("docs/src/exercises/{number}.md"));
-        anyhow::ensure!(path.exists(), "there is no exercise {number}; `workshop list` shows them");
+        anyhow::ensure!(path.exists(), "there is no exercise {number}; `{TOOL} list` shows them");
         read(&path)
     }
 
