@@ -302,6 +302,42 @@ fn half_close_says_what_did_not_come_back() {
     server.join().expect("the server has done its part");
 }
 
+/// Runs the line client with an input, against a server that sends everything back.
+fn talk_to_an_echo(input: &str, stdout: Stdio) -> Output {
+    let (addr, server) = serve_one(|mut client| {
+        let mut reader = client.try_clone().expect("clone");
+        let _ = std::io::copy(&mut reader, &mut client);
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(["talk", &addr]).env("WORKSHOP_ROOT", here()).stdin(Stdio::piped());
+    let mut talk = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("the tool");
+    talk.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    let output = talk.wait_with_output().expect("it ends");
+    server.join().expect("the server has done its part");
+    output
+}
+
+#[test]
+fn the_line_client_sends_what_was_typed_and_no_byte_more() {
+    for input in ["hello\n", "hello\nhalf a line", ""] {
+        let output = talk_to_an_echo(input, Stdio::piped());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), input);
+        assert!(
+            said(&output).contains("the server has closed the connection"),
+            "{}",
+            said(&output)
+        );
+    }
+}
+
+#[test]
+fn the_line_client_ends_quietly_when_nobody_reads_what_it_prints() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = talk_to_an_echo("hello\n", writer.into());
+    assert!(output.status.success() && !said(&output).contains("Error"), "{}", said(&output));
+}
+
 #[test]
 fn never_read_ends_by_itself_and_says_how_much_the_server_took() {
     let (addr, server) = serve_one(|mut client| {

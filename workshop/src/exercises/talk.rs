@@ -3,7 +3,7 @@
 //! Each says live what it does and what it sees, and each ends: the line client at the end of its input
 //! or on Ctrl-C, the others after some seconds.
 
-use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::thread;
@@ -109,12 +109,10 @@ impl Talk<'_> {
         let mut writer = stream.try_clone()?;
         // Not joined: it may wait for the keyboard when the server has already gone.
         thread::spawn(move || {
-            for line in io::stdin().lock().split(b'\n').map_while(Result::ok) {
-                if writer.write_all(&[&line[..], b"\n"].concat()).is_err() {
-                    return;
-                }
+            // A line that has no end, since the input ended, is sent without one.
+            if io::copy(&mut io::stdin().lock(), &mut writer).is_ok() {
+                let _ = writer.shutdown(Shutdown::Write);
             }
-            let _ = writer.shutdown(Shutdown::Write);
         });
         let mut buf = [0; 4096];
         loop {
@@ -122,7 +120,11 @@ impl Talk<'_> {
                 Ok(0) => break self.say("the server has closed the connection"),
                 Ok(n) => {
                     let mut stdout = io::stdout();
-                    stdout.write_all(&buf[..n]).and_then(|()| stdout.flush())?;
+                    match stdout.write_all(&buf[..n]).and_then(|()| stdout.flush()) {
+                        // Who reads has read enough: `… | head -1`.
+                        Err(e) if e.kind() == ErrorKind::BrokenPipe => break,
+                        done => done?,
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => break self.say(&format!("the connection broke: {e}")),
