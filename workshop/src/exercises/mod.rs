@@ -67,7 +67,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Hint { number } => hint(&place, &screen, number),
         Command::Solution { number } => solution(&place, &screen, number),
         Command::Verify(options) => verify::verify(&place, &screen, &options),
-        Command::Talk(options) => talk::talk(&screen, &options),
+        Command::Talk(options) => talk::talk(&options),
     }
 }
 

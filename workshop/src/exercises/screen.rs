@@ -25,10 +25,15 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// stdout. Whoever does not want colours on a terminal sets `NO_COLOR`.
+    /// stdout.
     pub(crate) fn new() -> Self {
-        let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { colours }
+        Self::on(&io::stdout())
+    }
+
+    /// Whatever we print on. Whoever does not want colours on a terminal sets `NO_COLOR`.
+    pub(crate) fn on(stream: &impl IsTerminal) -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { colours: stream.is_terminal() && !refused }
     }
 
     pub(crate) fn headline(&self, exercise: &Exercise) {

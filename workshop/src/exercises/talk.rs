@@ -61,14 +61,17 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Talks, and says what it sees. Not being able to connect is an error; what the server does is not.
-pub(crate) fn talk(screen: &Screen, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     let addr = options.addr;
     anyhow::ensure!(
         addr.ip().is_loopback(),
         "{addr} is not on this machine; only loopback addresses, such as 127.0.0.1:9000"
     );
-    let talk =
-        Talk { start: Instant::now(), end: Duration::from_secs(options.seconds), strong: screen };
+    let talk = Talk {
+        start: Instant::now(),
+        end: Duration::from_secs(options.seconds),
+        screen: Screen::on(&io::stderr()),
+    };
     let stream = TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
     stream.set_nodelay(true)?;
     talk.say(&format!("connected to {addr}, from {}", stream.local_addr()?));
@@ -84,17 +87,18 @@ pub(crate) fn talk(screen: &Screen, options: &Options) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-struct Talk<'a> {
+struct Talk {
     start: Instant,
     end: Duration,
-    strong: &'a Screen,
+    /// Where we say what we do and see.
+    screen: Screen,
 }
 
-impl Talk<'_> {
+impl Talk {
     /// What we do and see goes to stderr, what the server says to stdout: as with `nc`.
     fn say(&self, what: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
-        eprintln!("{} {what}", self.strong.strong(&format!("{seconds:7.3}")));
+        eprintln!("{} {what}", self.screen.strong(&format!("{seconds:7.3}")));
     }
 
     fn is_over(&self) -> bool {
