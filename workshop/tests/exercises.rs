@@ -359,11 +359,30 @@ fn never_read_ends_by_itself_and_says_how_much_the_server_took() {
 }
 
 #[test]
+fn half_close_says_that_no_end_came_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
+    let addr = listener.local_addr().expect("an address").to_string();
+    // Nobody accepts.
+    let output = workshop(&here(), &["talk", &addr, "--half-close", "--seconds", "1"]);
+    assert!(said(&output).contains("no end within 1 s; 0 bytes came back"), "{}", said(&output));
+    drop(listener);
+}
+
+#[test]
+fn an_address_that_is_none_is_told_what_one_looks_like() {
+    let output = workshop(&here(), &["talk", "localhost:9000"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("as in 127.0.0.1:9000"), "{}", said(&output));
+}
+
+#[test]
 fn a_talk_to_nobody_is_one_clear_line() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
     let addr = listener.local_addr().expect("an address").to_string();
     drop(listener);
     let output = workshop(&here(), &["talk", &addr]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains(&format!("cannot connect to {addr}")), "{}", said(&output));
+    let expected = format!("cannot connect to {addr}; is a server running?");
+    assert!(said(&output).contains(&expected), "{}", said(&output));
+    assert_eq!(said(&output).lines().count(), 1);
 }

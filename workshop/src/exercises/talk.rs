@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use common::cli::parse_addr;
 use socket2::SockRef;
 
 use super::screen::{Screen, grouped};
@@ -18,7 +19,7 @@ use super::screen::{Screen, grouped};
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// A server on this machine
-    #[arg(default_value = "127.0.0.1:9000")]
+    #[arg(default_value = "127.0.0.1:9000", value_parser = parse_addr)]
     addr: SocketAddr,
     #[command(flatten)]
     manner: Manner,
@@ -57,6 +58,9 @@ const CHUNK: usize = 64 * 1024;
 /// How often they say what they see.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// A server that has taken nothing for so long takes no more.
+const STUCK: Duration = Duration::from_millis(500);
+
 /// How long one read or write waits before we look at the clock again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -72,7 +76,8 @@ pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
         end: Duration::from_secs(options.seconds),
         screen: Screen::on(&io::stderr()),
     };
-    let stream = TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
+    let stream = TcpStream::connect(addr)
+        .with_context(|| format!("cannot connect to {addr}; is a server running?"))?;
     stream.set_nodelay(true)?;
     talk.say(&format!("connected to {addr}, from {}", stream.local_addr()?));
     match &options.manner {
@@ -177,7 +182,7 @@ impl Talk {
         match stream.read_to_end(&mut back) {
             Ok(_) if back == words => self.say("every byte came back, and then a clean end"),
             Ok(n) => self.say(&format!("a clean end, and {n} of {} bytes came back", words.len())),
-            Err(e) => self.say(&format!("no end: {e}; {} bytes came back", back.len())),
+            Err(e) => self.say(&format!("no end{}; {} bytes came back", self.why(&e), back.len())),
         }
         Ok(())
     }
@@ -188,15 +193,23 @@ impl Talk {
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         let peer = stream.peer_addr()?;
         drop(stream);
-        self.say(&format!("sent {CHUNK} bytes and a reset; is the server still there?"));
+        self.say(&format!(
+            "sent {} bytes and a reset; is the server still there?",
+            grouped(CHUNK as u64)
+        ));
         let mut next = TcpStream::connect(peer).context("nobody listens any more")?;
         next.set_read_timeout(Some(self.end))?;
         next.write_all(b"?")?;
         match next.read_exact(&mut [0]) {
             Ok(()) => self.say("it is: the next client has its byte back"),
-            Err(e) => self.say(&format!("the next client gets no answer: {e}")),
+            Err(e) => self.say(&format!("the next client gets no answer{}", self.why(&e))),
         }
         Ok(())
+    }
+
+    /// Behind "no answer": a time that is over is no fault of the connection, and errno names it badly.
+    fn why(&self, e: &io::Error) -> String {
+        if not_now(e) { format!(" within {} s", self.end.as_secs()) } else { format!(": {e}") }
     }
 
     fn never_read(&self, stream: TcpStream) -> anyhow::Result<()> {
@@ -219,14 +232,14 @@ impl Talk {
                 }
             }
         }
-        self.say(&format!("{} clients are connected and say nothing", clients.len()));
-        while !self.is_over() {
+        self.say(&format!("{} client(s) connected, and silent", clients.len()));
+        while !self.is_over() && !clients.is_empty() {
             thread::park_timeout(REPORT_EVERY.min(self.end.saturating_sub(self.start.elapsed())));
             let before = clients.len();
             clients.retain(is_open);
             match before - clients.len() {
-                0 => self.say(&format!("{} are still connected", clients.len())),
-                gone => self.say(&format!("{gone} were let go, {} are left", clients.len())),
+                0 => self.say(&format!("{} still connected", clients.len())),
+                gone => self.say(&format!("{gone} let go by the server, {} left", clients.len())),
             }
         }
         Ok(())
@@ -268,18 +281,19 @@ fn is_open(mut stream: &TcpStream) -> bool {
 struct Count {
     out: u64,
     back: u64,
-    /// Whether the last write found no room.
-    refused: bool,
+    /// Since when there has been no room.
+    refused: Option<Instant>,
 }
 
 impl Count {
     /// One write(2). False if there was no room.
     fn write(&mut self, mut stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
-        let written = stream.write(bytes);
-        self.refused = written.as_ref().is_err_and(not_now);
-        match written {
-            Ok(n) => self.out += n as u64,
-            Err(_) if self.refused => return Ok(false),
+        match stream.write(bytes) {
+            Ok(n) => (self.out, self.refused) = (self.out + n as u64, None),
+            Err(e) if not_now(&e) => {
+                self.refused.get_or_insert_with(Instant::now);
+                return Ok(false);
+            }
             Err(e) => return Err(e),
         }
         Ok(true)
@@ -297,7 +311,9 @@ impl Count {
     }
 
     fn in_words(&self) -> String {
-        let room = if self.refused { ", and the server takes no more" } else { "" };
+        // For a moment there is no room whenever we are faster than the server.
+        let stuck = self.refused.is_some_and(|since| since.elapsed() > STUCK);
+        let room = if stuck { ", and the server takes no more" } else { "" };
         format!("{} bytes sent{room}, {} came back", grouped(self.out), grouped(self.back))
     }
 }
