@@ -15,13 +15,19 @@ const RESTLESS: f64 = 1_000.0;
 /// How many lines of a failed test are shown.
 const LINES: usize = 12;
 
+/// The testkit's heading over what a server has logged, when a test fails.
+const SERVERS_LOG: &str = "the server's log:";
+
 /// What the test said, without what every test says.
 pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut wanted = false;
-    for line in unquoted(&run.output).lines() {
+    let output = unquoted(&run.output);
+    let mut rest = output.lines().peekable();
+    while let Some(line) = rest.next() {
         let line = behind_the_name(line);
-        let starts = line.starts_with("seen: ") || line.contains("panicked at ");
+        let has_log = line == SERVERS_LOG && rest.peek().is_some_and(|next| !next.is_empty());
+        let starts = has_log || line.starts_with("seen: ") || line.contains("panicked at ");
         wanted = starts || (wanted && !ends_what_was_seen(line));
         if wanted && lines.len() < LINES {
             lines.push(line.to_owned());
@@ -41,7 +47,7 @@ fn name_and_rest(line: &str) -> Option<(&str, &str)> {
 }
 
 fn ends_what_was_seen(line: &str) -> bool {
-    const ENDS: [&str; 3] = ["stack backtrace", "note: ", "the server's log"];
+    const ENDS: [&str; 3] = ["stack backtrace", "note: ", SERVERS_LOG];
     line.is_empty() || is_verdict(line) || ENDS.iter().any(|end| line.starts_with(end))
 }
 
@@ -159,6 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn the_log_of_the_server_is_seen_unless_there_is_none() {
+        let panic = "panicked at a.rs:1:2:\nno\nnote: run with\nthe server's log:\n";
+        let cannot = "Error: cannot go on: Interrupted system call";
+        check_seen(
+            &format!("{panic}{cannot}\n\nFAILED\n"),
+            &["panicked at a.rs:1:2:", "no", "the server's log:", cannot],
+        );
+        check_seen(&format!("{panic}\nFAILED\n"), &["panicked at a.rs:1:2:", "no"]);
+    }
+
+    #[test]
     fn what_a_server_said_that_never_listened_is_more_than_one_line() {
         let output = "thread 'e5_1' (7) panicked at tests/exercises.rs:1:2:\n\
             no word of where it listens: \"\", Output { stderr: \"\\nthread 'main' (8) panicked at \
@@ -184,10 +201,6 @@ mod tests {
         check_seen(
             "test e3_1 ... \nthread 'e3_1' (7) panicked at a.rs:1:2:\nleft: 1\nright: 2\nnote: run with",
             &["thread 'e3_1' (7) panicked at a.rs:1:2:", "left: 1", "right: 2"],
-        );
-        check_seen(
-            "panicked at a.rs:1:2:\nno\nthe server's log:\nlisten",
-            &["panicked at a.rs:1:2:", "no"],
         );
     }
 
