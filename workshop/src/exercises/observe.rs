@@ -91,31 +91,25 @@ impl Observed {
         Some(Rates { cpu, wanted, wakeups_per_second })
     }
 
-    /// The counters in one or two sentences. `None` if no server was seen.
+    /// The counters in two sentences. `None` if no server was seen for long enough: "at most", of one that
+    /// was looked at once, is not true.
     pub(crate) fn in_words(&self) -> Option<String> {
-        self.last?;
+        let Rates { cpu: share, wanted, wakeups_per_second } = self.rates()?;
         let Sample { cpu, wakeups, descriptors, rss, threads, .. } = self.most;
-        let mut words = format!(
+        let queued = match wanted - share {
+            0.1.. => format!(" (of the {:.0} % it wanted: the machine is busy)", wanted * 100.0),
+            _ => String::new(),
+        };
+        Some(format!(
             "The server used {:.2} s of CPU in all, with {} wake-up(s); at most {descriptors} descriptors, \
-             {threads} thread(s), {:.1} MB.",
+             {threads} thread(s), {:.1} MB.\n\
+             In the last second that we saw of it: {:.0} % of a core{queued}, {} wake-up(s).",
             cpu.as_secs_f64(),
             grouped(wakeups),
             rss as f64 / 1e6,
-        );
-        if let Some(Rates { cpu, wanted, wakeups_per_second }) = self.rates() {
-            let shared = match wanted - cpu {
-                0.1.. => {
-                    format!(" (of the {:.0} % it wanted: the machine is busy)", wanted * 100.0)
-                }
-                _ => String::new(),
-            };
-            words += &format!(
-                "\nIn the last second that we saw of it: {:.0} % of a core{shared}, {} wake-up(s).",
-                cpu * 100.0,
-                grouped(wakeups_per_second as u64),
-            );
-        }
-        Some(words)
+            share * 100.0,
+            grouped(wakeups_per_second as u64),
+        ))
     }
 }
 
@@ -186,11 +180,10 @@ mod tests {
     }
 
     #[test]
-    fn of_a_server_that_lived_too_briefly_there_is_no_rate() {
+    fn of_a_server_that_lived_too_briefly_nothing_is_told() {
         let mut observed = Observed::default();
         assert_eq!(observed.in_words(), None);
         observed.add(7, Instant::now(), Sample::default());
-        assert_eq!(observed.rates(), None);
-        assert!(observed.in_words().is_some());
+        assert_eq!((observed.rates(), observed.in_words()), (None, None));
     }
 }
