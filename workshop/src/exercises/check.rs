@@ -14,6 +14,9 @@ use super::{TOOL, explain, start_again};
 /// A test of an exercise takes a few seconds. One that takes this long hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Whoever waits for longer than most tests take wants to know for how long.
+const USUAL: Duration = Duration::from_secs(7);
+
 /// A build that takes no longer needs no word, and most do not: the stages are small.
 const QUICK: Duration = Duration::from_secs(2);
 
@@ -34,7 +37,8 @@ pub(crate) fn check(
             return Ok(ExitCode::FAILURE);
         }
     };
-    let run = test.run(DEADLINE)?;
+    let slow = || say!("still running; after {} s it is killed …", DEADLINE.as_secs());
+    let run = unless_quick(USUAL, slow, || test.run(DEADLINE))?;
     anyhow::ensure!(run.verdict != Verdict::NoSuchTest, "no such test: {}", exercise.test.line);
     let done = match exercise.kind {
         Kind::Build => run.verdict == Verdict::Green,
