@@ -39,6 +39,7 @@ enum State {
     /// The port is ours, and nobody listens on it.
     Bound(Socket),
     /// It listens, and its backlog is full: the kernel drops every SYN.
+    #[cfg(target_os = "linux")]
     Full {
         _listener: Socket,
         _waiting: TcpStream,
