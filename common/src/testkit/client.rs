@@ -190,6 +190,8 @@ pub fn stream_through(client: &mut Client, bytes: &[u8]) -> Vec<u8> {
 pub fn allow_descriptors(n: u64) -> bool {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
+    // i64 on FreeBSD.
+    let n = n as nix::libc::rlim_t;
     soft >= n || (hard >= n && setrlimit(Resource::RLIMIT_NOFILE, n, hard).is_ok())
 }
 

@@ -44,10 +44,12 @@ mod descriptors {
     /// many that are.
     pub(in super::super) fn raise_limit() -> u64 {
         let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
-        match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
             Ok(()) => hard,
             Err(_) => soft,
-        }
+        };
+        // i64 on FreeBSD.
+        limit as u64
     }
 }
 
