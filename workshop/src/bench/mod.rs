@@ -38,7 +38,10 @@ const SPARE_DESCRIPTORS: u64 = 64;
 /// Measures, prints, and writes what was asked for.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let results = match &args.from[..] {
-        [] => Bench::new(args)?.measure(&chosen_scenes(args)?)?,
+        [] => {
+            let scenes = chosen_scenes(args)?; // a wrong name is said before anything is built
+            Bench::new(args)?.measure(&scenes)?
+        }
         files => reread(args, files)?,
     };
     if let Some(file) = &args.json {
