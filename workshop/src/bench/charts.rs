@@ -40,7 +40,7 @@ pub(super) fn draw(results: &Results, dir: &Path) -> anyhow::Result<()> {
 
 fn throughput(results: &Results) -> Option<String> {
     Lines {
-        title: "Replies per second, in thousands, by clients (64 bytes each)",
+        title: "Replies per second, in thousands (64 bytes each)",
         across: "clients",
         series: by_clients(results, Figure::PerSecond, 1e-3),
         log_up: false,
@@ -50,7 +50,7 @@ fn throughput(results: &Results) -> Option<String> {
 
 fn p99(results: &Results) -> Option<String> {
     Lines {
-        title: "99 of 100 replies come within: milliseconds, by clients",
+        title: "99 of 100 replies come within so many milliseconds",
         across: "clients",
         series: by_clients(results, Figure::P99Micros, 1e-3),
         log_up: true,
@@ -63,10 +63,10 @@ fn memory(results: &Results) -> Option<String> {
     let series = drawn(table).map(|(colour, row)| {
         let mib = |(figure, clients)| Some((clients, row.figure(figure)?.median / 1024.0));
         let points = MEMORY.into_iter().filter_map(mib).collect();
-        Series { name: row.server.clone(), colour, points }
+        Series { name: drawn_name(&row.server), colour, points }
     });
     Lines {
-        title: "Resident memory in MiB, by silent clients",
+        title: "Resident memory in MiB, with silent clients",
         across: "clients",
         series: series.collect(),
         log_up: true,
@@ -76,7 +76,7 @@ fn memory(results: &Results) -> Option<String> {
 
 fn idle(results: &Results) -> Option<String> {
     Bars {
-        title: "CPU time in milliseconds per second, while 1,000 clients say nothing",
+        title: "CPU ms per second, while 1,000 clients say nothing",
         bars: bars(results, "idle", Figure::CpuMillisPerSecond, 1.0),
         log: false,
     }
@@ -85,7 +85,7 @@ fn idle(results: &Results) -> Option<String> {
 
 fn polite(results: &Results) -> Option<String> {
     Bars {
-        title: "A polite client beside a flooding one: p99 in milliseconds",
+        title: "A polite client beside a flood: p99 in milliseconds",
         bars: bars(results, "flood", Figure::P99Micros, 1e-3),
         log: true,
     }
@@ -95,6 +95,13 @@ fn polite(results: &Results) -> Option<String> {
 /// Those who are drawn, each with a colour that is theirs in every table.
 fn drawn(table: &Table) -> impl Iterator<Item = (usize, &Row)> {
     table.rows.iter().filter(|row| !NOT_DRAWN.contains(&&*row.server)).enumerate()
+}
+
+/// There is not much room at the end of a line: `stage3-nonblocking-busy` is `3 busy`.
+fn drawn_name(server: &str) -> String {
+    let stage = server.strip_prefix("stage").and_then(|rest| rest.split_once('-'));
+    let words = stage.map(|(number, name)| (number, name.rsplit('-').next().unwrap_or(name)));
+    words.map_or(server.to_owned(), |(number, name)| format!("{number} {name}"))
 }
 
 fn by_clients(results: &Results, figure: Figure, unit: f64) -> Vec<Series> {
@@ -108,7 +115,7 @@ fn by_clients(results: &Results, figure: Figure, unit: f64) -> Vec<Series> {
         tables.iter().filter_map(point).collect()
     };
     let series = |(colour, row): (usize, &Row)| Series {
-        name: row.server.clone(),
+        name: drawn_name(&row.server),
         colour,
         points: points(&row.server),
     };
@@ -119,7 +126,18 @@ fn bars(results: &Results, scene: &str, figure: Figure, unit: f64) -> Vec<Bar> {
     let Some(table) = results.table(scene) else { return Vec::new() };
     let bar = |(colour, row): (usize, &Row)| {
         let value = row.figure(figure)?.median * unit;
-        Some(Bar { name: row.server.clone(), colour, value })
+        Some(Bar { name: drawn_name(&row.server), colour, value })
     };
     drawn(table).filter_map(bar).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_drawn_with_its_number_and_its_last_word() {
+        let names = ["stage3-nonblocking-busy", "stage5-mio", "c", "tokio-64k"].map(drawn_name);
+        assert_eq!(names, ["3 busy", "5 mio", "c", "tokio-64k"]);
+    }
 }
