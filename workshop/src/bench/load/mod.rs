@@ -193,11 +193,16 @@ impl Generator {
     }
 
     /// Sends as much as the server and the kernel will take from a client that reads nothing, until they
-    /// have taken nothing for `pause`. Returns how many bytes that were.
-    pub(super) fn stuff(&mut self, index: usize, pause: Duration) -> anyhow::Result<u64> {
+    /// have taken nothing for `pause`, or `most`. Returns how many bytes that were.
+    pub(super) fn stuff(
+        &mut self,
+        index: usize,
+        pause: Duration,
+        most: u64,
+    ) -> anyhow::Result<u64> {
         let mut taken = 0;
         let mut last = Instant::now();
-        while last.elapsed() < pause {
+        while last.elapsed() < pause && taken < most {
             stop::check()?;
             self.poll.poll(&mut self.events, Some(SHORTEST_SLEEP))?;
             let piece = self.pattern.piece(0, LONGEST);
