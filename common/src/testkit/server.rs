@@ -25,6 +25,8 @@ pub enum Signal {
     Interrupt,
     /// What `kill` sends.
     Terminate,
+    /// The terminal is closed.
+    HangUp,
     /// Ctrl-Z, but one that cannot be caught.
     Stop,
     /// `fg`.
@@ -164,6 +166,7 @@ impl Server {
         let unix = match signal {
             Signal::Interrupt => Unix::SIGINT,
             Signal::Terminate => Unix::SIGTERM,
+            Signal::HangUp => Unix::SIGHUP,
             Signal::Stop => Unix::SIGSTOP,
             Signal::Continue => Unix::SIGCONT,
             Signal::WindowChange => Unix::SIGWINCH,

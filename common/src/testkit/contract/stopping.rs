@@ -20,9 +20,9 @@ pub fn a_signal_kills_it(exe: &str) {
     assert_eq!(status.code(), None, "killed by a signal");
 }
 
-/// Idle, with nobody there, on Ctrl-C and on `kill`.
+/// Idle, with nobody there, on Ctrl-C, on `kill`, and when its terminal is closed.
 pub fn stops_within_a_second_when_idle(exe: &str) {
-    for signal in [Signal::Interrupt, Signal::Terminate] {
+    for signal in [Signal::Interrupt, Signal::Terminate, Signal::HangUp] {
         let server = Server::start(exe);
         server.wait_until_it_sleeps();
         if !server.signal(signal) {
