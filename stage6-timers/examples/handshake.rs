@@ -75,6 +75,7 @@ pub(crate) struct Call {
     phase: Phase,
 }
 
+// ANCHOR: Phase
 enum Phase {
     /// Until the next attempt.
     Pausing { until: Instant },
@@ -85,6 +86,7 @@ enum Phase {
     /// Connected or not, we are done.
     Over,
 }
+// ANCHOR_END: Phase
 
 impl Caller {
     fn new(options: &Options) -> io::Result<Self> {

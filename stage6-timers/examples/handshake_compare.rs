@@ -125,8 +125,14 @@ fn compare() -> anyhow::Result<String> {
         row("", programs.each_ref().map(|program| program.name.to_owned())),
         row("---", ["---:"; 3].map(str::to_owned)),
         row("lines of code, without what all three share", programs.each_ref().map(lines)),
-        row("states that have a name", programs.each_ref().map(named_states)),
-        row("places to wait at, each an `.await`", programs.each_ref().map(awaits)),
+        row(
+            "states that have a name, in `State` and in `Phase`",
+            programs.each_ref().map(named_states),
+        ),
+        row(
+            "places to wait at, each an `.await`, but for those of the executor's own sockets",
+            programs.each_ref().map(awaits),
+        ),
         row("size of the value that is one call, bytes", sizes),
         row(
             "heap per call that waits for its ack, bytes",

@@ -40,6 +40,7 @@ impl From<&mio::event::Event> for Said {
     }
 }
 
+// ANCHOR: Watched
 /// A socket that remembers what was said about it until it is used up. The poller says it only once.
 pub(crate) struct Watched<S> {
     socket: S,
@@ -49,6 +50,7 @@ pub(crate) struct Watched<S> {
     /// connected yet.
     may_write: bool,
 }
+// ANCHOR_END: Watched
 
 impl<S: Socket> Watched<S> {
     pub(crate) fn new(socket: S) -> Self {
@@ -85,6 +87,7 @@ impl<S: Socket> Watched<S> {
     }
     // ANCHOR_END: is_connected
 
+    // ANCHOR: send
     /// Sends as much as the kernel takes, and moves `left` behind it. True if nothing is left.
     pub(crate) fn send(&mut self, left: &mut &[u8]) -> io::Result<bool> {
         if !left.is_empty() && self.may_write {
@@ -98,6 +101,7 @@ impl<S: Socket> Watched<S> {
         }
         Ok(left.is_empty())
     }
+    // ANCHOR_END: send
 
     /// One read(2), behind what has come so far. False if nothing has come.
     pub(crate) fn receive(&mut self, so_far: &mut Vec<u8>) -> Result<bool, Failure> {
