@@ -65,7 +65,8 @@ pub fn parse<T: Args>(program: &'static str) -> T {
 
 fn command<T: Args>(program: &'static str) -> Command {
     let server = "A TCP echo server: every byte a client sends comes back to it.";
-    T::augment_args(Command::new(program).version(env!("CARGO_PKG_VERSION")).about(server))
+    // Behind `augment_args`, which takes the first line of T's own documentation for it.
+    T::augment_args(Command::new(program).version(env!("CARGO_PKG_VERSION"))).about(server)
 }
 
 fn exit_with(error: &clap::Error) -> ! {
@@ -148,6 +149,12 @@ mod tests {
         assert_eq!(options.max_connections, DEFAULT_MAX_CONNECTIONS);
         assert_eq!(options.status_interval, Duration::from_secs(10));
         assert_eq!(options.idle_timeout, None);
+    }
+
+    #[test]
+    fn the_help_begins_with_what_the_program_is() {
+        let help = command::<Timed>("stage6-timers").render_help().to_string();
+        assert!(help.starts_with("A TCP echo server: "), "{help}");
     }
 
     #[test]
