@@ -88,20 +88,26 @@ pub fn tell_if(asked: bool) -> anyhow::Result<()> {
 
 fn tell(since: Instant, mut say: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
     let mut last = Totals::default();
-    for line in 0.. {
-        // On the grid: however late a line is, the next one is not later for it.
-        let due = since + EVERY * (line + 1);
+    for line in 0_usize.. {
+        let due = since + next_line(since.elapsed());
         while let Some(left) = due.checked_duration_since(Instant::now()) {
             thread::park_timeout(left); // it may return too early
         }
         let now = Totals::now();
-        if (line as usize).is_multiple_of(LINES_PER_HEAD) {
+        if line.is_multiple_of(LINES_PER_HEAD) {
             say(HEAD)?;
         }
         say(&now.line(&last, CLIENTS.load(Relaxed), longest_turn(since.elapsed())))?;
         last = now;
     }
     Ok(())
+}
+
+/// When the next line is due. On the grid: however late a line is, the next one is not later for it, and
+/// those that were missed (Ctrl-Z and, a minute later, `fg`) do not come all at once.
+fn next_line(now: Duration) -> Duration {
+    let lines = now.as_nanos() / EVERY.as_nanos();
+    EVERY * (lines as u32 + 1)
 }
 
 /// Since the last line. A turn that has not ended is at least as long as it has taken until now.
@@ -182,6 +188,15 @@ mod tests {
         let heads =
             ["clients", "wake-ups", "reads", "writes", "WouldBlocks", "bytes", "longest turn"];
         assert_eq!(ends(HEAD, &heads), ends(&line, &words));
+    }
+
+    #[test]
+    fn lines_keep_their_grid_and_those_that_were_missed_are_skipped() {
+        let millis = Duration::from_millis;
+        assert_eq!(next_line(millis(0)), millis(1000));
+        assert_eq!(next_line(millis(1000)), millis(2000));
+        assert_eq!(next_line(millis(1300)), millis(2000));
+        assert_eq!(next_line(millis(61_500)), millis(62_000));
     }
 
     #[test]
