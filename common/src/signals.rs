@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 ///
 /// # Errors
 ///
-/// If there are no descriptors for it (`EMFILE`): four are needed.
+/// If there are no descriptors for it (`EMFILE`): five are needed, and one of them is given back.
 #[cfg(unix)]
 pub fn signals() -> io::Result<UnixStream> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
