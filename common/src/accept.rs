@@ -22,7 +22,7 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 pub enum AcceptError {
     /// Nobody is waiting (`EAGAIN`; only a non-blocking listener says it). Wait for the next event.
     NobodyWaiting,
-    /// This client has gone before we came to it, or a signal interrupted us. Take the next one.
+    /// This client was gone before we got to it, or a signal interrupted us. Take the next one.
     Gone,
     /// No descriptor or no memory for a new client, who stays in the backlog. Asking again at once
     /// would get the same answer: wait until somebody leaves, or for [`RETRY_PAUSE`].
@@ -38,7 +38,7 @@ pub enum AcceptError {
 pub fn classify(error: &io::Error) -> AcceptError {
     match error.kind() {
         ErrorKind::WouldBlock => AcceptError::NobodyWaiting,
-        // Linux hands over errors that are waiting on the new connection as its own (accept(2),
+        // Linux hands over errors that are waiting on the new connection as accept's own (accept(2),
         // "Error handling"); EPERM is a firewall's word about this one client.
         ErrorKind::Interrupted
         | ErrorKind::ConnectionAborted
@@ -48,7 +48,9 @@ pub fn classify(error: &io::Error) -> AcceptError {
         | ErrorKind::NetworkUnreachable
         | ErrorKind::HostUnreachable
         | ErrorKind::TimedOut => AcceptError::Gone,
-        _ => classify_errno(error.raw_os_error().unwrap_or(0)),
+        // Without an errno it is `std` that complains: of a client who reset so early that macOS gave out
+        // its connection with no address.
+        _ => error.raw_os_error().map_or(AcceptError::Gone, classify_errno),
     }
 }
 
@@ -165,6 +167,11 @@ mod tests {
             AcceptError::Gone,
         );
         check(&[libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ETIMEDOUT], AcceptError::Gone);
+    }
+
+    #[test]
+    fn what_has_no_errno_is_about_a_client_who_has_gone() {
+        assert_eq!(classify(&ErrorKind::InvalidInput.into()), AcceptError::Gone);
     }
 
     #[cfg(unix)]
