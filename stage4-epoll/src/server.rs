@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
 use common::stats;
@@ -34,8 +35,8 @@ pub(crate) struct Server {
     connections: HashMap<Token, Connection<TcpStream>>,
     max_connections: usize,
     /// Set while we do not watch the listener, because there is no room for another client: how many
-    /// there were then. As soon as there are fewer, somebody else can come in.
-    full_at: Option<usize>,
+    /// there were then, and since when. As soon as there are fewer, somebody else can come in.
+    full: Option<(usize, Instant)>,
     /// Every client reads into this one buffer: one per server, not one per client.
     buf: Vec<u8>,
     complaints: Complaints,
@@ -53,7 +54,7 @@ impl Server {
             listener,
             connections: HashMap::new(),
             max_connections,
-            full_at: None,
+            full: None,
             buf: vec![0; READ_SIZE],
             complaints: Complaints::default(),
         })
@@ -72,8 +73,7 @@ impl Server {
                     token => self.serve_ready(token),
                 }
             }
-            // `n == 0`: the pause is over. Perhaps somebody else has given a descriptor back.
-            if self.full_at.is_some_and(|clients| self.connections.len() < clients || n == 0) {
+            if self.may_have_room() {
                 self.watch_listener(true)?;
             }
         }
@@ -81,9 +81,9 @@ impl Server {
 
     /// Sleeps in `epoll_wait(2)` until there is something to do. Returns how many events there are.
     fn wait_for_events(&mut self, events: &mut [EpollEvent]) -> io::Result<usize> {
-        let timeout = match self.full_at {
+        let timeout = match self.full {
             // No descriptor for the next client: somebody else on the machine may give one back.
-            Some(clients) if clients < self.max_connections => RETRY_MILLIS.into(),
+            Some((clients, _)) if clients < self.max_connections => RETRY_MILLIS.into(),
             _ => EpollTimeout::NONE,
         };
         match self.epoll.wait(events, timeout) {
@@ -92,6 +92,12 @@ impl Server {
             Err(Errno::EINTR) => Ok(0),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Whether to look at the listener again: somebody has left, or some time has passed.
+    fn may_have_room(&self) -> bool {
+        let enough = |since: Instant| since.elapsed() >= RETRY_PAUSE;
+        self.full.is_some_and(|(clients, since)| self.connections.len() < clients || enough(since))
     }
 
     /// Takes in everyone who waits in the backlog, as far as there is room.
@@ -121,7 +127,7 @@ impl Server {
     /// it again and again: 300,000 wake-ups a second.
     fn watch_listener(&mut self, watch: bool) -> io::Result<()> {
         let flags = if watch { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-        self.full_at = (!watch).then_some(self.connections.len());
+        self.full = (!watch).then(|| (self.connections.len(), Instant::now()));
         Ok(self.epoll.modify(&self.listener, &mut EpollEvent::new(flags, LISTENER.0))?)
     }
 
@@ -181,7 +187,7 @@ impl Server {
     }
 
     /// Lets go of one client. Dropping its stream closes the descriptor, and with the last descriptor
-    /// of a socket the kernel forgets to watch it: there is nothing to take back.
+    /// of a socket the kernel stops watching it: there is nothing to take back.
     fn close(&mut self, token: Token) {
         self.connections.remove(&token);
     }
