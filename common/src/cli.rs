@@ -109,7 +109,7 @@ fn parse_max(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A million: what a token has room for, and more descriptors than Linux gives to a process
+/// A million: what a token has room for, and about as many descriptors as Linux gives to a process
 /// (`fs.nr_open` is 1,048,576).
 const MAX_CONNECTIONS: usize = 1_000_000;
 

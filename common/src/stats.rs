@@ -1,6 +1,6 @@
 //! `--stats`: what the loop does, told once a second while it does it.
 //!
-//! The loop counts, and a thread of its own tells. So the loop is not woken up for being watched, and
+//! The loop counts, and a thread of its own tells. So being watched does not wake the loop, and
 //! a line comes also while it is stuck in the middle of a turn. What each column means:
 //!
 //! | column       | in the last second                                                            |
@@ -11,7 +11,7 @@
 //! | writes       | calls of `write(2)`                                                           |
 //! | WouldBlocks  | how many of these said `EAGAIN`: asked in vain                                |
 //! | bytes        | how many went back to clients                                                 |
-//! | longest turn | from one wait of the loop to the next, also one that is not over yet          |
+//! | longest turn | from one wait of the loop to the next, including one that is not over yet     |
 
 use std::io::{self, Write};
 use std::sync::OnceLock;

@@ -1,6 +1,6 @@
 //! The two helpers: one `read(2)` and as many `write(2)` as it takes, told in words.
 //!
-//! A non-blocking call has more than two outcomes, and most of them are no error. Here is the whole
+//! A non-blocking call has more than two outcomes, and most of them are not errors. Here is the whole
 //! table, once, so that a stage matches on words and `Err` always means: this connection is over.
 //!
 //! | the kernel says             | `read_from_stream`  | `write_to_stream`        |
@@ -13,7 +13,7 @@
 //!
 //! Both are generic over `Read` and `Write`, so a test can play the kernel. Both count what they do, for
 //! `--stats`. And both are always inlined: as calls, with their results in memory, they would make a message
-//! of 64 bytes cost 305 instructions in stage 5 in place of 240.
+//! of 64 bytes cost 305 instructions in stage 5 instead of 240.
 
 use std::io::{self, ErrorKind, Read, Write};
 

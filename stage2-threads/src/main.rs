@@ -46,7 +46,7 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
                 };
                 // Not `thread::spawn`: that one panics when threads run out.
                 if let Err(e) = thread::Builder::new().spawn(client) {
-                    // `client` is gone and the stream in it: the client sees its connection closed.
+                    // `client` is gone, and the stream with it: the client sees its connection closed.
                     complaints.out_of_threads(&e);
                 }
             }
