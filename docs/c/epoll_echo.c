@@ -47,8 +47,8 @@
 #define RETRY_MILLIS 1000
 /* How long we go on paying what we owe after we were told to stop. */
 #define STOP_MILLIS 500
-/* Reads of unanswered input from a client that we leave: more than the kernel holds for one. */
-#define DISCARDED_READS 256
+/* Reads of unanswered input from a client that we leave, 32 MiB: more than the kernel holds for one. */
+#define DISCARDED_READS 512
 
 /* One client. What the kernel tells us once and we have not used up is a flag here. */
 struct connection {
@@ -58,8 +58,7 @@ struct connection {
     bool open;          /* this slot is a client */
     bool due;           /* it is in the list of those who get a turn */
     bool may_read;      /* there may be bytes to read */
-    bool end_in_sight;  /* FIN or an error lies behind the bytes: read up to it, no event will come */
-    bool draining;      /* the FIN has been read: pay what is owed, then close */
+    bool must_drain;    /* FIN, an error or an urgent byte lies behind the bytes: no event will come */
     bool parting;       /* we have said goodbye while it was still sending */
 };
 
@@ -134,23 +133,24 @@ static bool flush_owed(int fd, struct connection *c) {
     return true;
 }
 
-/* One read(2), and the bytes back, straight from the shared buffer. False: the connection is over. */
-static bool echo(int fd, struct connection *c) {
+/* One read(2), and the bytes back, straight from the shared buffer. */
+static enum outcome echo(int fd, struct connection *c) {
     ssize_t n = read(fd, buf, READ_SIZE);
-    if (n < 0) {
-        if (errno == EAGAIN)
-            c->may_read = false;
-        return errno == EAGAIN || errno == EINTR;
+    if (n < 0 && errno == EINTR)
+        return AGAIN;
+    if (n < 0 && errno == EAGAIN) {
+        c->may_read = false;
+        return WAIT;
     }
-    if (n == 0) {
-        c->draining = true;
-        return true;
-    }
-    /* A short read has emptied the socket: epoll(7), question 9. It saves the read(2) that only says
-     * EAGAIN. But if the end is in sight, there is one more thing to read. */
-    c->may_read = c->end_in_sight || n == READ_SIZE;
+    if (n <= 0)
+        return DONE; /* the FIN, and nothing is owed; or an error */
+    /* A short read has emptied the socket: epoll(7), the last question. It saves the read(2) that only
+     * says EAGAIN. But perhaps there is one more thing to read. */
+    c->may_read = c->must_drain || n == READ_SIZE;
     ssize_t sent = send_all(fd, buf, (size_t)n);
-    return sent >= 0 && (sent == n || keep(c, buf + sent, (size_t)(n - sent)));
+    if (sent < 0 || (sent < n && !keep(c, buf + sent, (size_t)(n - sent))))
+        return DONE;
+    return c->owed == NULL && c->may_read ? AGAIN : WAIT;
 }
 
 /* One turn: what we owe, then some reads. While we owe we do not read: the bytes stay in the kernel, TCP
@@ -158,14 +158,10 @@ static bool echo(int fd, struct connection *c) {
 static enum outcome turn(int fd, struct connection *c) {
     if (!flush_owed(fd, c))
         return DONE;
-    for (int i = 0; i < READS_PER_TURN && c->owed == NULL && c->may_read && !c->draining; i++)
-        if (!echo(fd, c))
-            return DONE;
-    if (c->owed != NULL)
-        return WAIT;
-    if (c->draining)
-        return DONE;
-    return c->may_read ? AGAIN : WAIT;
+    enum outcome next = c->owed == NULL && c->may_read ? AGAIN : WAIT;
+    for (int i = 0; i < READS_PER_TURN && next == AGAIN; i++)
+        next = echo(fd, c);
+    return next;
 }
 
 /* --- the loop ------------------------------------------------------------------------------------ */
@@ -223,7 +219,7 @@ static bool have_slot(int fd) {
 
 static void admit(int fd) {
     int yes = 1;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = fd};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.fd = fd};
     /* TCP_NODELAY: or a second small write waits until the first is acknowledged, 40 ms. */
     if (!have_slot(fd) || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0 ||
         epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
@@ -265,10 +261,11 @@ static void accept_ready(void) {
 
 static void mark(const struct epoll_event *event) {
     struct connection *c = &connections[event->data.fd];
-    if (event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        c->end_in_sight = true;
+    /* A read stops short in front of an urgent byte: EPOLLPRI. */
+    if (event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
+        c->must_drain = true;
     /* Not closed here: on HUP and ERR the bytes that came before are still to be read. */
-    if (c->end_in_sight || event->events & EPOLLIN)
+    if (c->must_drain || event->events & EPOLLIN)
         c->may_read = true;
     if (!c->due)
         push_due(event->data.fd);
@@ -387,6 +384,7 @@ static void listen_on(const char *text) {
     struct addrinfo *addr = parse_addr(text);
     listen_fd = socket(addr->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listen_fd < 0 || setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
+        setsockopt(listen_fd, SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes) < 0 || /* inherited by clients */
         bind(listen_fd, addr->ai_addr, addr->ai_addrlen) < 0 || listen(listen_fd, BACKLOG) < 0)
         die(text);
     freeaddrinfo(addr);
@@ -411,13 +409,12 @@ static void watch(int fd, uint32_t how) {
         die("epoll_ctl");
 }
 
-/* SIGINT, SIGTERM and SIGHUP become readable bytes: one more descriptor to sleep on. */
+/* SIGINT and SIGTERM become readable bytes: one more descriptor to sleep on. */
 static int open_signals(void) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
