@@ -8,22 +8,22 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
 // ANCHOR: signals
-/// From now on SIGINT, SIGTERM and SIGHUP do not end the process. Each sends a byte into a pair of
-/// sockets, of which this is the other end; it does not block.
+/// From now on SIGINT and SIGTERM do not end the process. Each writes a byte into one end of a pair of
+/// sockets. This is the other end, and it does not block. (SIGHUP stays what it was, for `nohup`.)
 ///
 /// A signal comes between any two instructions, so its handler may do next to nothing
 /// (signal-safety(7)). But it may write. This is known as the self-pipe trick. A flag would not do: if the
-/// signal comes when a loop has looked at the flag and is about to sleep, it sleeps.
+/// signal comes when a loop has looked at the flag and is about to sleep, it sleeps all the same.
 ///
 /// # Errors
 ///
-/// If there are no descriptors for it (`EMFILE`): five are needed, and one of them is given back.
+/// If there are no descriptors for it (`EMFILE`): four are needed, and one of them is given back.
 #[cfg(unix)]
 pub fn signals() -> io::Result<UnixStream> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGINT, SIGTERM};
 
     let (ours, handlers) = UnixStream::pair()?;
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM] {
         signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;
     }
     ours.set_nonblocking(true)?;

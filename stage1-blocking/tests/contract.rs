@@ -8,6 +8,7 @@ common::testkit::contract! {
     echoes_single_bytes,
     half_close_gets_every_byte_back,
     bytes_that_come_together_with_the_fin_come_back,
+    an_urgent_byte_and_those_behind_it_come_back,
     a_client_that_says_nothing_gets_nothing,
     answers_without_delay,
     survives_ctrl_z_and_fg,

@@ -13,10 +13,10 @@ use crate::outbox::Outbox;
 pub(crate) const READ_SIZE: usize = 64 * 1024 + 1;
 
 /// Whether a read that did not fill the buffer has emptied the socket, so that more bytes are a new
-/// event. So it is where mio sits on an edge-triggered poller: see epoll(7), "Questions and answers".
-/// Elsewhere only `WouldBlock` arms the next event.
-const SHORT_READ_MEANS_DRAINED: bool =
-    cfg!(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple"));
+/// event. So it is with epoll: see epoll(7), "Questions and answers". What else may cut a read short
+/// is told by an event on Linux, and then we read on ([`Marks::must_drain`]). Elsewhere it is not told,
+/// or only `WouldBlock` arms the next event.
+const SHORT_READ_MEANS_DRAINED: bool = cfg!(target_os = "linux");
 
 /// One client.
 ///
@@ -42,9 +42,11 @@ pub(crate) struct Connection<S> {
 pub(crate) struct Marks {
     /// There may be bytes to read. Turns false when a read has emptied the socket.
     pub(crate) may_read: bool,
-    /// The end of the stream, or an error, is behind the bytes. No event will come for it again, so
-    /// we must read up to it.
-    pub(crate) end_in_sight: bool,
+    /// There may be room to write. Turns false when a write was refused.
+    pub(crate) may_write: bool,
+    /// A short read is not the last: the end of the stream, an error or an urgent byte is behind the
+    /// bytes, and no event will come for it again. So we read on until there is nothing.
+    pub(crate) must_drain: bool,
     /// It is in the server's list of those who are due a turn. Turns false when it gets its turn.
     pub(crate) due: bool,
     /// We have said goodbye while it was still sending.
@@ -78,7 +80,7 @@ impl<S: Read + Write> Connection<S> {
         match read_from_stream(&mut self.stream, buf)? {
             ReadOutcome::Bytes(n) => {
                 let drained = SHORT_READ_MEANS_DRAINED && n < buf.len();
-                self.marks.may_read = self.marks.end_in_sight || !drained;
+                self.marks.may_read = self.marks.must_drain || !drained;
                 self.send(&buf[..n])
             }
             ReadOutcome::NotReady => {
@@ -89,14 +91,18 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Sends what we owe. True if we owe nothing any more.
+    /// Sends what we owe, if there may be room for it. True if we owe nothing any more.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         let Some(outbox) = &mut self.outbox else { return Ok(true) };
+        if !self.marks.may_write {
+            return Ok(false);
+        }
         match write_to_stream(&mut self.stream, outbox.pending())? {
             WriteOutcome::All => self.outbox = None,
             WriteOutcome::NotReady { taken } => outbox.consume(taken),
         }
-        Ok(self.outbox.is_none())
+        self.marks.may_write = self.outbox.is_none();
+        Ok(self.marks.may_write)
     }
 
     /// Sends bytes, straight from the shared buffer. Those that the kernel does not take are kept.
@@ -106,6 +112,7 @@ impl<S: Read + Write> Connection<S> {
             WriteOutcome::All => Ok(Next::Wait),
             WriteOutcome::NotReady { taken } => {
                 self.outbox.get_or_insert_default().push(&bytes[taken..]);
+                self.marks.may_write = false;
                 Ok(Next::Wait)
             }
         }

@@ -31,12 +31,12 @@ const ACCEPTS_PER_TURN: usize = 128;
 /// that it takes less than a second.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// How many reads of input that we will not answer a client gets at a time when we stop: 4 MiB.
-const DISCARDED_READS: usize = 64;
-
 /// The tokens that are no client's: those count from 1,000,000.
 const LISTENER: Token = Token(0);
 const STOP: Token = Token(1);
+
+/// One client, on its socket.
+type Client = Connection<TcpStream>;
 
 /// The whole server: one thread, one poller, every client.
 ///
@@ -48,10 +48,11 @@ const STOP: Token = Token(1);
 /// ```
 pub(crate) struct Server {
     poll: Poll,
-    listener: TcpListener,
+    /// `None` when we are about to stop.
+    listener: Option<TcpListener>,
     /// Where a byte comes with each signal that tells us to stop. Nobody reads it: the event is enough.
     _signals: SignalStream,
-    connections: Table<Connection<TcpStream>>,
+    connections: Table<Client>,
     max_connections: usize,
     /// The clients who are due a turn, each once: an event has named them, or their last turn was cut
     /// short. Nobody will name them again, so this is the only record.
@@ -77,7 +78,7 @@ impl Server {
         poll.registry().register(&mut signals, STOP, Interest::READABLE)?;
         Ok(Self {
             poll,
-            listener,
+            listener: Some(listener),
             _signals: signals,
             connections: Table::new(max_connections),
             max_connections,
@@ -92,7 +93,7 @@ impl Server {
     /// Serves clients until a signal says to stop. An error here is about us, not about a client.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         // Locals, not fields: below we walk through them and change `self` at the same time. Both are
-        // used again in every turn, so a turn allocates nothing.
+        // used again in every turn, and not allocated anew.
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut turns = Vec::new();
         loop {
@@ -108,7 +109,7 @@ impl Server {
             }
             mem::swap(&mut self.due, &mut turns);
             for token in turns.drain(..) {
-                self.serve_client(token);
+                self.serve_client(token, Connection::turn);
             }
             // Last, so that clients who left during this turn have made room.
             if self.accept_pending {
@@ -128,13 +129,9 @@ impl Server {
 
     /// How long the backlog can be left alone if no event comes. `None`: for ever.
     fn accept_again_in(&self) -> Option<Duration> {
-        if !self.accept_pending || self.is_full() {
-            None // nobody is waiting; or somebody has to leave first, and that is an event
-        } else if self.out_of_descriptors {
-            Some(RETRY_PAUSE)
-        } else {
-            Some(Duration::ZERO)
-        }
+        let pause = if self.out_of_descriptors { RETRY_PAUSE } else { Duration::ZERO };
+        // If nobody waits, or if somebody has to leave first: an event will say so.
+        (self.accept_pending && !self.is_full()).then_some(pause)
     }
 
     fn is_full(&self) -> bool {
@@ -155,8 +152,9 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         let marks = &mut connection.marks;
         // What has gone wrong, the next read(2) or write(2) will say, behind the bytes that came before.
-        marks.end_in_sight |= event.is_read_closed() || event.is_error();
-        marks.may_read |= event.is_readable() || marks.end_in_sight;
+        marks.must_drain |= event.is_read_closed() || event.is_error() || event.is_priority();
+        marks.may_read |= event.is_readable() || marks.must_drain;
+        marks.may_write |= event.is_writable() || event.is_error();
         if !mem::replace(&mut marks.due, true) {
             self.due.push(token);
         }
@@ -168,7 +166,8 @@ impl Server {
             if self.is_full() {
                 return Ok(());
             }
-            match self.listener.accept() {
+            let Some(listener) = &self.listener else { return Ok(()) };
+            match listener.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer),
                 Err(e) => match classify(&e) {
                     AcceptError::Fatal => return Err(e),
@@ -206,15 +205,18 @@ impl Server {
         // Or a second small write waits until the first is acknowledged: 40 ms.
         connection.stream.set_nodelay(true)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
+        // A read stops short in front of an urgent byte (`MSG_OOB`), so we have to know of one: EPOLLPRI.
+        #[cfg(target_os = "linux")]
+        let interest = interest | Interest::PRIORITY;
         self.poll.registry().register(&mut connection.stream, token, interest)
     }
 
     /// Gives one client its turn. It returns nothing on purpose: whatever happens to one client is
     /// dealt with here and cannot end the loop.
-    fn serve_client(&mut self, token: Token) {
+    fn serve_client(&mut self, token: Token, turn: fn(&mut Client, &mut [u8]) -> io::Result<Next>) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         connection.marks.due = false;
-        let end = match connection.turn(&mut self.buf) {
+        let end = match turn(connection, &mut self.buf) {
             Ok(Next::Wait) => return,
             Ok(Next::Again) => {
                 connection.marks.due = true;
@@ -229,18 +231,18 @@ impl Server {
     }
 
     /// Lets go of one client. Dropping its stream closes the descriptor, and with the last descriptor
-    /// of a socket the kernel forgets to watch it: there is nothing to take back.
+    /// of a socket the kernel stops watching it: there is nothing to take back.
     fn close(&mut self, token: Token) {
         self.connections.remove(&token);
     }
 
-    /// The end: takes in nobody, answers nobody, and gives what we owe one chance to go out.
+    /// The end: takes in nobody, answers nobody, and gives what we owe one chance to go out. It is the
+    /// same loop, with another turn for the clients.
     fn finish(&mut self, events: &mut Events) -> io::Result<()> {
+        self.listener = None; // whoever comes now is refused at once, and can try elsewhere
         info!(connections = self.connections.len(), "stopping");
         let deadline = Instant::now() + STOP_GRACE;
-        for token in self.connections.tokens() {
-            self.take_leave(token);
-        }
+        self.due = self.connections.tokens();
         while self.connections.len() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -248,54 +250,42 @@ impl Server {
                 warn!(connections = self.connections.len(), "out of time");
                 break;
             }
-            poll(&mut self.poll, events, Some(left))?;
-            for event in events.iter() {
-                self.take_leave(event.token());
+            for token in mem::take(&mut self.due) {
+                self.serve_client(token, part);
             }
+            let timeout = if self.due.is_empty() { left } else { Duration::ZERO };
+            poll(&mut self.poll, events, Some(timeout))?;
+            events.iter().for_each(|event| self.mark(event.token(), event));
         }
         Ok(())
-    }
-
-    /// Takes a step towards a clean end with one client, and closes if it was the last.
-    fn take_leave(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let end = match part(connection, &mut self.buf) {
-            Ok(false) => return, // an event will come
-            Ok(true) => Ok(()),
-            Err(e) => Err(e),
-        };
-        common::report(token.0, end);
-        self.close(token);
     }
 }
 
 /// Pays a client what we owe and then says goodbye: the FIN goes behind the last byte, and what comes is
-/// taken from the kernel, unanswered. close(2) with input unread would send a reset, and that destroys
-/// what is still on its way to the client (RFC 2525, section 2.17). True when it is safe to close.
-fn part(connection: &mut Connection<TcpStream>, buf: &mut [u8]) -> io::Result<bool> {
+/// taken from the kernel, unanswered. This is known as a lingering close: close(2) with input unread would
+/// send a reset, and that destroys what is still on its way to the client (RFC 2525, section 2.17).
+fn part(connection: &mut Client, buf: &mut [u8]) -> io::Result<Next> {
     if !connection.flush()? {
-        return Ok(false);
+        return Ok(Next::Wait);
     }
     connection.stream.shutdown(Shutdown::Write)?;
-    for _ in 0..DISCARDED_READS {
-        match read_from_stream(&mut connection.stream, buf)? {
-            // It was sending, so more may be on the way: wait for its own end.
-            ReadOutcome::Bytes(_) => connection.marks.parting = true,
-            ReadOutcome::NotReady => return Ok(!connection.marks.parting),
-            ReadOutcome::End => return Ok(true),
+    match read_from_stream(&mut connection.stream, buf)? {
+        // It was sending, so more may be on the way: wait for its own end.
+        ReadOutcome::Bytes(_) => {
+            connection.marks.parting = true;
+            Ok(Next::Again)
         }
+        ReadOutcome::NotReady if connection.marks.parting => Ok(Next::Wait),
+        ReadOutcome::NotReady | ReadOutcome::End => Ok(Next::Done),
     }
-    Ok(false)
 }
 
-/// Sleeps until there is an event or the time is over, and takes the events. `None`: no limit of time.
-fn poll(poll: &mut Poll, events: &mut Events, mut timeout: Option<Duration>) -> io::Result<()> {
-    loop {
-        match poll.poll(events, timeout) {
-            // A signal cut the sleep short (Ctrl-Z and `fg` is enough), and no events were taken. Take
-            // those that are there; whoever called us works out anew how long to sleep.
-            Err(e) if e.kind() == ErrorKind::Interrupted => timeout = Some(Duration::ZERO),
-            done => return done,
-        }
+/// Sleeps until there is an event or the time is up, and takes the events. `None`: no limit of time.
+fn poll(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    match poll.poll(events, timeout) {
+        // A signal cut the sleep short: Ctrl-Z and `fg` is enough. Nothing is lost; whoever called us
+        // works out anew how long to sleep.
+        Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
+        done => done,
     }
 }

@@ -8,6 +8,7 @@ common::testkit::contract! {
     echoes_single_bytes,
     half_close_gets_every_byte_back,
     bytes_that_come_together_with_the_fin_come_back,
+    an_urgent_byte_and_those_behind_it_come_back,
     a_client_that_says_nothing_gets_nothing,
     answers_without_delay,
     survives_ctrl_z_and_fg,
@@ -34,6 +35,8 @@ common::testkit::contract! {
     stops_within_a_second_when_idle,
     stops_within_a_second_with_clients_connected,
     what_it_has_read_is_still_delivered_when_it_stops,
+    whoever_comes_while_it_stops_is_refused,
+    goes_on_under_nohup_when_its_terminal_is_closed,
 
     // How it is started, and what it says.
     says_where_it_listens_and_nothing_else_on_stdout,

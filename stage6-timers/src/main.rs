@@ -10,7 +10,7 @@
 //! Read along:  `docs/src/stage6.md`
 
 mod connection;
-mod lines;
+mod observed;
 mod outbox;
 mod server;
 mod table;
@@ -26,7 +26,7 @@ fn main() -> Result<(), common::Fatal> {
     common::stats::tell_if(options.stats)?;
     let listener = common::listen(options.addr)?;
     let addr = listener.local_addr().context("cannot tell our own address")?;
-    let mut server = Server::new(listener, &options).context("cannot start")?;
+    let mut server = Server::new(listener, options).context("cannot start")?;
     common::announce(addr)?;
     server.run().context("cannot go on")?;
     Ok(())

@@ -19,9 +19,12 @@ use mio::{Events, Interest, Poll, Token};
 use tracing::{debug, info, warn};
 
 use crate::connection::{Connection, Next, READ_SIZE};
-use crate::lines::Lines;
+use crate::observed::Observed;
 use crate::table::Table;
 use crate::timers::{Timers, next_tick};
+
+/// How many events we take from the kernel at a time. The others keep until the next turn.
+const EVENTS_PER_TURN: usize = 1024;
 
 /// How many clients we take in before those who are in already get their turns again. accept(2) and
 /// what follows it take about 10 µs, so this is a millisecond.
@@ -31,9 +34,6 @@ const ACCEPTS_PER_TURN: usize = 128;
 /// that it takes less than a second.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// How many reads of input that we will not answer a client gets at a time when we stop: 4 MiB.
-const DISCARDED_READS: usize = 64;
-
 /// How many timers of clients who have left may lie about, beyond one for each client who is here. A
 /// sweep looks at all of them, so it should pay.
 const STALE_TIMERS: usize = 1024;
@@ -41,7 +41,9 @@ const STALE_TIMERS: usize = 1024;
 /// The tokens that are no client's: those count from 1,000,000.
 const LISTENER: Token = Token(0);
 const STOP: Token = Token(1);
-const OUR_TOKENS: usize = 2;
+
+/// One client, on its socket, and with an eye on it.
+type Client = Connection<Observed<TcpStream>>;
 
 /// The whole server: one thread, one poller, every client.
 ///
@@ -53,10 +55,11 @@ const OUR_TOKENS: usize = 2;
 /// ```
 pub(crate) struct Server {
     poll: Poll,
-    listener: TcpListener,
+    /// `None` when we are about to stop.
+    listener: Option<TcpListener>,
     /// Where a byte comes with each signal that tells us to stop. Nobody reads it: the event is enough.
     _signals: SignalStream,
-    connections: Table<Connection<Lines<TcpStream>>>,
+    connections: Table<Client>,
     max_connections: usize,
     /// The clients who are due a turn, each once: an event has named them, or their last turn was cut
     /// short. Nobody will name them again, so this is the only record.
@@ -70,8 +73,7 @@ pub(crate) struct Server {
     buf: Vec<u8>,
     complaints: Complaints,
     timers: Timers<Timer>,
-    status_interval: Duration,
-    idle_timeout: Option<Duration>,
+    options: Timed,
 }
 
 /// What a timer is for.
@@ -80,12 +82,12 @@ enum Timer {
     /// An interval: tell everyone how many there are.
     Status,
     /// A timeout: see whether this client has been silent for too long. Every client has one if there
-    /// is an idle timeout, from its first event on.
+    /// is an idle timeout, from its first turn on.
     Idle(Token),
 }
 
 impl Server {
-    pub(crate) fn new(listener: std::net::TcpListener, options: &Timed) -> io::Result<Self> {
+    pub(crate) fn new(listener: std::net::TcpListener, options: Timed) -> io::Result<Self> {
         // From here on accept(2) does not wait. `from_std` takes our word for it.
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
@@ -97,7 +99,7 @@ impl Server {
         timers.schedule(Instant::now() + options.status_interval, Timer::Status);
         Ok(Self {
             poll,
-            listener,
+            listener: Some(listener),
             _signals: signals,
             connections: Table::new(options.max_connections),
             max_connections: options.max_connections,
@@ -107,17 +109,15 @@ impl Server {
             buf: vec![0; READ_SIZE],
             complaints: Complaints::default(),
             timers,
-            status_interval: options.status_interval,
-            idle_timeout: options.idle_timeout,
+            options,
         })
     }
 
     /// Serves clients until a signal says to stop. An error here is about us, not about a client.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         // Locals, not fields: below we walk through them and change `self` at the same time. Both are
-        // used again in every turn, so a turn allocates nothing.
-        // Room for everybody's event: who is not in a batch has not spoken, and an idle timer may say so.
-        let mut events = Events::with_capacity(self.max_connections + OUR_TOKENS);
+        // used again in every turn, and not allocated anew.
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut turns = Vec::new();
         loop {
             stats::turn_ends(self.connections.len());
@@ -128,14 +128,14 @@ impl Server {
                 match event.token() {
                     LISTENER => self.somebody_knocks(),
                     STOP => return self.finish(&mut events),
-                    token => self.mark(token, event, now),
+                    token => self.mark(token, event),
                 }
             }
-            // After the events, so that a client who has just spoken is not taken for silent.
             self.fire_timers(now);
             mem::swap(&mut self.due, &mut turns);
             for token in turns.drain(..) {
-                self.serve_client(token);
+                self.serve_client(token, Connection::turn);
+                self.check_idle(token, now);
                 self.tell_status(token); // if it has just ended its line
             }
             // Last, so that clients who left during this turn have made room.
@@ -159,13 +159,9 @@ impl Server {
 
     /// How long the backlog can be left alone if no event comes. `None`: for ever.
     fn accept_again_in(&self) -> Option<Duration> {
-        if !self.accept_pending || self.is_full() {
-            None // nobody is waiting; or somebody has to leave first, and that is an event
-        } else if self.out_of_descriptors {
-            Some(RETRY_PAUSE)
-        } else {
-            Some(Duration::ZERO)
-        }
+        let pause = if self.out_of_descriptors { RETRY_PAUSE } else { Duration::ZERO };
+        // If nobody waits, or if somebody has to leave first: an event will say so.
+        (self.accept_pending && !self.is_full()).then_some(pause)
     }
 
     fn is_full(&self) -> bool {
@@ -180,48 +176,30 @@ impl Server {
         }
     }
 
-    /// Writes down what an event says about a client, when, and that the client is due a turn.
-    fn mark(&mut self, token: Token, event: &Event, now: Instant) {
+    /// Writes down what an event says about a client, and that the client is due a turn.
+    fn mark(&mut self, token: Token, event: &Event) {
         // An event for a client who has left in the meantime is no surprise.
         let Some(connection) = self.connections.get_mut(&token) else { return };
         let marks = &mut connection.marks;
         // What has gone wrong, the next read(2) or write(2) will say, behind the bytes that came before.
-        marks.end_in_sight |= event.is_read_closed() || event.is_error();
-        marks.may_read |= event.is_readable() || marks.end_in_sight;
+        marks.must_drain |= event.is_read_closed() || event.is_error() || event.is_priority();
+        marks.may_read |= event.is_readable() || marks.must_drain;
+        marks.may_write |= event.is_writable() || event.is_error();
         if !mem::replace(&mut marks.due, true) {
             self.due.push(token);
         }
-        if marks.last_event.replace(now).is_none() {
-            self.watch_for_silence(token, now);
-        }
     }
 
-    /// Starts the idle timer of a new client.
-    fn watch_for_silence(&mut self, token: Token, now: Instant) {
-        let Some(timeout) = self.idle_timeout else { return };
-        self.timers.schedule(now + timeout, Timer::Idle(token));
-        // Clients leave their timers behind. So that they do not pile up, sweep when they outnumber
-        // the living: each sweep is paid for by as many arrivals.
-        if self.timers.len() > 2 * self.connections.len() + STALE_TIMERS {
-            let connections = &mut self.connections;
-            self.timers.retain(|timer| match timer {
-                Timer::Status => true,
-                Timer::Idle(token) => connections.get_mut(token).is_some(),
-            });
-        }
-    }
-
-    /// Does what is due. It does no I/O and cannot fail: the status only marks, as an event does, and who
-    /// has been silent for too long is let go of.
+    /// Does what is due. It does no I/O and cannot fail: a timer marks clients, as an event does.
     fn fire_timers(&mut self, now: Instant) {
         while let Some((deadline, timer)) = self.timers.pop_due(now) {
             match timer {
                 Timer::Status => {
                     self.broadcast_status();
-                    let next = next_tick(deadline, self.status_interval, now);
+                    let next = next_tick(deadline, self.options.status_interval, now);
                     self.timers.schedule(next, Timer::Status);
                 }
-                Timer::Idle(token) => self.check_idle(token, now),
+                Timer::Idle(token) => self.ask(token),
             }
         }
     }
@@ -242,10 +220,9 @@ impl Server {
     fn tell_status(&mut self, token: Token) {
         let connections = self.connections.len();
         let Some(connection) = self.connections.get_mut(&token) else { return };
-        if !connection.marks.status_due || connection.stream.mid_line {
+        if connection.stream.mid_line || !mem::take(&mut connection.marks.status_due) {
             return;
         }
-        connection.marks.status_due = false;
         let plural = if connections == 1 { "" } else { "s" };
         let line = format!("Server status: {connections} active connection{plural}\n");
         let outbox = connection.outbox.get_or_insert_default();
@@ -257,22 +234,50 @@ impl Server {
         }
     }
 
-    /// Lets go of a client that has been silent for too long. Activity does not touch its timer, it only
-    /// writes down when it was; so the timer may find that there is time left, and then comes back.
-    fn check_idle(&mut self, token: Token, now: Instant) {
-        let Some(timeout) = self.idle_timeout else { return };
+    /// Asks a client for a sign of life, by giving it a turn. That no event has named it proves nothing: it
+    /// may be in the next batch; and who reads slowly is not named before a third of the kernel's send
+    /// buffer is free.
+    fn ask(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
-        let deadline = connection.marks.last_event.map_or(now, |last| last + timeout);
-        if deadline > now {
-            return self.timers.schedule(deadline, Timer::Idle(token));
+        let marks = &mut connection.marks;
+        (marks.timed, marks.may_read, marks.may_write) = (false, true, true);
+        if !mem::replace(&mut marks.due, true) {
+            self.due.push(token);
         }
-        let owed = connection.outbox.as_ref().map_or(0, |outbox| outbox.pending().len());
-        let end = match owed {
-            0 => ErrorKind::TimedOut.into(),
-            _ => io::Error::other(format!("it neither spoke nor read, and {owed} bytes are lost")),
+    }
+
+    /// After a turn: lets go of a client that was asked and has been silent for too long. Activity does not
+    /// touch its timer, it only writes down how long that is good for, and here is who looks at it.
+    fn check_idle(&mut self, token: Token, now: Instant) {
+        let Some(timeout) = self.options.idle_timeout else { return };
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let marks = &mut connection.marks;
+        if mem::take(&mut connection.stream.active) {
+            marks.idle_at = Some(now + timeout);
+        }
+        if marks.timed {
+            return;
+        }
+        if let Some(at) = marks.idle_at.filter(|at| *at > now) {
+            marks.timed = true;
+            self.timers.schedule(at, Timer::Idle(token));
+            return self.sweep_timers();
+        }
+        let end = match &connection.outbox {
+            None => ErrorKind::TimedOut.into(),
+            Some(owed) => io::Error::other(format!("idle, {} bytes lost", owed.pending().len())),
         };
         common::report(token.0, Err(end));
         self.close(token);
+    }
+
+    /// Clients leave their timers behind. So that they do not pile up, this drops them when they outnumber
+    /// the living: each sweep is paid for by as many arrivals.
+    fn sweep_timers(&mut self) {
+        if self.timers.len() > 2 * self.connections.len() + STALE_TIMERS {
+            let mut gone = |token: &Token| self.connections.get_mut(token).is_none();
+            self.timers.retain(|timer| !matches!(timer, Timer::Idle(token) if gone(token)));
+        }
     }
 
     /// Takes in those who wait in the backlog: as many as there is room for, and as a turn allows.
@@ -281,7 +286,8 @@ impl Server {
             if self.is_full() {
                 return Ok(());
             }
-            match self.listener.accept() {
+            let Some(listener) = &self.listener else { return Ok(()) };
+            match listener.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer),
                 Err(e) => match classify(&e) {
                     AcceptError::Fatal => return Err(e),
@@ -304,7 +310,7 @@ impl Server {
     /// Takes in one client. Returns nothing: one who has already gone is no error of ours.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         self.out_of_descriptors = false;
-        let token = self.connections.insert(Connection::new(Lines::new(stream)));
+        let token = self.connections.insert(Connection::new(Observed::new(stream)));
         debug!(client = token.0, %peer, "connected");
         if let Err(e) = self.watch(token) {
             common::report(token.0, Err(e));
@@ -317,18 +323,21 @@ impl Server {
     fn watch(&mut self, token: Token) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(&token) else { return Ok(()) };
         // Or a second small write waits until the first is acknowledged: 40 ms.
-        let stream = &mut connection.stream.stream;
+        let stream = &mut connection.stream.inner;
         stream.set_nodelay(true)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
+        // A read stops short in front of an urgent byte (`MSG_OOB`), so we have to know of one: EPOLLPRI.
+        #[cfg(target_os = "linux")]
+        let interest = interest | Interest::PRIORITY;
         self.poll.registry().register(stream, token, interest)
     }
 
     /// Gives one client its turn. It returns nothing on purpose: whatever happens to one client is
     /// dealt with here and cannot end the loop.
-    fn serve_client(&mut self, token: Token) {
+    fn serve_client(&mut self, token: Token, turn: fn(&mut Client, &mut [u8]) -> io::Result<Next>) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         connection.marks.due = false;
-        let end = match connection.turn(&mut self.buf) {
+        let end = match turn(connection, &mut self.buf) {
             Ok(Next::Wait) => return,
             Ok(Next::Again) => {
                 connection.marks.due = true;
@@ -343,18 +352,18 @@ impl Server {
     }
 
     /// Lets go of one client. Dropping its stream closes the descriptor, and with the last descriptor
-    /// of a socket the kernel forgets to watch it: there is nothing to take back.
+    /// of a socket the kernel stops watching it: there is nothing to take back.
     fn close(&mut self, token: Token) {
         self.connections.remove(&token);
     }
 
-    /// The end: takes in nobody, answers nobody, and gives what we owe one chance to go out.
+    /// The end: takes in nobody, answers nobody, and gives what we owe one chance to go out. It is the
+    /// same loop, with another turn for the clients.
     fn finish(&mut self, events: &mut Events) -> io::Result<()> {
+        self.listener = None; // whoever comes now is refused at once, and can try elsewhere
         info!(connections = self.connections.len(), "stopping");
         let deadline = Instant::now() + STOP_GRACE;
-        for token in self.connections.tokens() {
-            self.take_leave(token);
-        }
+        self.due = self.connections.tokens();
         while self.connections.len() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -362,54 +371,42 @@ impl Server {
                 warn!(connections = self.connections.len(), "out of time");
                 break;
             }
-            poll(&mut self.poll, events, Some(left))?;
-            for event in events.iter() {
-                self.take_leave(event.token());
+            for token in mem::take(&mut self.due) {
+                self.serve_client(token, part);
             }
+            let timeout = if self.due.is_empty() { left } else { Duration::ZERO };
+            poll(&mut self.poll, events, Some(timeout))?;
+            events.iter().for_each(|event| self.mark(event.token(), event));
         }
         Ok(())
-    }
-
-    /// Takes a step towards a clean end with one client, and closes if it was the last.
-    fn take_leave(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let end = match part(connection, &mut self.buf) {
-            Ok(false) => return, // an event will come
-            Ok(true) => Ok(()),
-            Err(e) => Err(e),
-        };
-        common::report(token.0, end);
-        self.close(token);
     }
 }
 
 /// Pays a client what we owe and then says goodbye: the FIN goes behind the last byte, and what comes is
-/// taken from the kernel, unanswered. close(2) with input unread would send a reset, and that destroys
-/// what is still on its way to the client (RFC 2525, section 2.17). True when it is safe to close.
-fn part(connection: &mut Connection<Lines<TcpStream>>, buf: &mut [u8]) -> io::Result<bool> {
+/// taken from the kernel, unanswered. This is known as a lingering close: close(2) with input unread would
+/// send a reset, and that destroys what is still on its way to the client (RFC 2525, section 2.17).
+fn part(connection: &mut Client, buf: &mut [u8]) -> io::Result<Next> {
     if !connection.flush()? {
-        return Ok(false);
+        return Ok(Next::Wait);
     }
-    connection.stream.stream.shutdown(Shutdown::Write)?;
-    for _ in 0..DISCARDED_READS {
-        match read_from_stream(&mut connection.stream, buf)? {
-            // It was sending, so more may be on the way: wait for its own end.
-            ReadOutcome::Bytes(_) => connection.marks.parting = true,
-            ReadOutcome::NotReady => return Ok(!connection.marks.parting),
-            ReadOutcome::End => return Ok(true),
+    connection.stream.inner.shutdown(Shutdown::Write)?;
+    match read_from_stream(&mut connection.stream, buf)? {
+        // It was sending, so more may be on the way: wait for its own end.
+        ReadOutcome::Bytes(_) => {
+            connection.marks.parting = true;
+            Ok(Next::Again)
         }
+        ReadOutcome::NotReady if connection.marks.parting => Ok(Next::Wait),
+        ReadOutcome::NotReady | ReadOutcome::End => Ok(Next::Done),
     }
-    Ok(false)
 }
 
-/// Sleeps until there is an event or the time is over, and takes the events. `None`: no limit of time.
-fn poll(poll: &mut Poll, events: &mut Events, mut timeout: Option<Duration>) -> io::Result<()> {
-    loop {
-        match poll.poll(events, timeout) {
-            // A signal cut the sleep short (Ctrl-Z and `fg` is enough), and no events were taken. Take
-            // those that are there; whoever called us works out anew how long to sleep.
-            Err(e) if e.kind() == ErrorKind::Interrupted => timeout = Some(Duration::ZERO),
-            done => return done,
-        }
+/// Sleeps until there is an event or the time is up, and takes the events. `None`: no limit of time.
+fn poll(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    match poll.poll(events, timeout) {
+        // A signal cut the sleep short: Ctrl-Z and `fg` is enough. Nothing is lost; whoever called us
+        // works out anew how long to sleep.
+        Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
+        done => done,
     }
 }

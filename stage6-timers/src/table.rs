@@ -66,8 +66,7 @@ impl<T> Table<T> {
 
     /// The tokens of everyone who is here.
     pub(crate) fn tokens(&self) -> Vec<Token> {
-        let taken = self.slots.iter().filter(|slot| slot.value.is_some());
-        taken.map(|slot| slot.token).collect()
+        self.slots.iter().filter(|slot| slot.value.is_some()).map(|slot| slot.token).collect()
     }
 }
 

@@ -36,6 +36,12 @@ impl Client {
         self.stream.write_all(bytes).expect("cannot send");
     }
 
+    /// Sends one byte as urgent data: `MSG_OOB`, see tcp(7).
+    #[track_caller]
+    pub fn send_urgent(&mut self, byte: u8) {
+        SockRef::from(&self.stream).send_out_of_band(&[byte]).expect("cannot send");
+    }
+
     /// Reads exactly as many bytes as are expected, and compares.
     #[track_caller]
     pub fn expect(&mut self, expected: &[u8]) {

@@ -81,6 +81,14 @@ impl Server {
         Self::spawn(command).with_log()
     }
 
+    /// The same under `nohup(1)`, as a child that its terminal cannot end. Unix only.
+    #[track_caller]
+    pub fn start_under_nohup(exe: &str) -> Self {
+        let mut command = command("nohup");
+        command.args([exe, "127.0.0.1:0"]);
+        Self::spawn(command).with_log()
+    }
+
     /// The same, and whoever was to read its stderr has gone: each line it logs is an `EPIPE`.
     #[track_caller]
     pub fn start_without_a_reader_of_its_log(exe: &str, options: &[&str]) -> Self {

@@ -48,6 +48,7 @@ impl Poller {
         let will_come = if owes { self.tells_of_room } else { self.tells_of_bytes };
         assert!(will_come, "waits for an event that never comes: {:?}", connection.stream);
         let room_only = self.manner == Manner::OneThing && self.tells_of_room;
+        connection.marks.may_write |= self.tells_of_room || self.manner == Manner::Exaggerates;
         self.tells_of_room = false;
         if room_only {
             return;
@@ -56,7 +57,7 @@ impl Poller {
         let next = connection.stream.upcoming(Call::Read);
         self.end_told |= self.manner == Manner::AllAtOnce || matches!(next, End | Reset);
         connection.marks.may_read = true;
-        connection.marks.end_in_sight |= self.end_told;
+        connection.marks.must_drain |= self.end_told;
     }
 
     /// Sees what the kernel has just said, and so what it will be an event to change.
@@ -193,11 +194,18 @@ proptest! {
     }
 }
 
-/// A connection that has been told that there are bytes.
+/// A connection that has been told that there are bytes, and room.
 fn readable(script: Script) -> Connection<Socket> {
     let mut connection = Connection::new(Socket::new(script));
     connection.marks.may_read = true;
+    connection.marks.may_write = true;
     connection
+}
+
+/// A turn after an event that says that there is room to write.
+fn turn_with_room(connection: &mut Connection<Socket>) -> Next {
+    connection.marks.may_write = true;
+    turn(connection)
 }
 
 fn turn(connection: &mut Connection<Socket>) -> Next {
@@ -234,7 +242,7 @@ fn a_full_read_may_have_left_bytes_behind() {
 #[test]
 fn with_the_end_in_sight_a_short_read_is_followed_by_another() {
     let mut connection = readable(Script::new(&[Short, Bytes, End]));
-    connection.marks.end_in_sight = true;
+    connection.marks.must_drain = true;
     assert_eq!(turn(&mut connection), Next::Again);
     assert_eq!(turn(&mut connection), Next::Done);
 }
@@ -243,11 +251,11 @@ fn with_the_end_in_sight_a_short_read_is_followed_by_another() {
 fn half_close_gets_every_byte_back_and_then_is_done() {
     // "abcd" and FIN came together, and the kernel takes one byte, then none, then the rest.
     let mut connection = readable(Script::new(&[Bytes, Short, WouldBlock, WouldBlock, Bytes, End]));
-    connection.marks.end_in_sight = true;
+    connection.marks.must_drain = true;
     assert_eq!(turn(&mut connection), Next::Wait);
-    assert_eq!(turn(&mut connection), Next::Wait, "named for nothing");
+    assert_eq!(turn_with_room(&mut connection), Next::Wait, "named for nothing");
     assert_eq!(owed(&connection), SMALL - 1);
-    assert_eq!(turn(&mut connection), Next::Done);
+    assert_eq!(turn_with_room(&mut connection), Next::Done);
     assert_eq!(connection.stream.taken(), connection.stream.fed());
 }
 
@@ -256,7 +264,7 @@ fn what_a_partial_write_leaves_is_kept_and_goes_out_first() {
     let mut connection = readable(Script::new(&[Bytes, Short, WouldBlock, Bytes, Bytes, Bytes]));
     assert_eq!(turn(&mut connection), Next::Wait);
     assert_eq!(owed(&connection), SMALL - 1);
-    assert_eq!(turn(&mut connection), Next::Again);
+    assert_eq!(turn_with_room(&mut connection), Next::Again);
     assert_eq!(owed(&connection), 0);
     assert_eq!(connection.stream.taken().len(), 2 * SMALL);
     assert_eq!(connection.stream.taken(), connection.stream.fed());
@@ -270,9 +278,21 @@ fn a_client_that_never_reads_costs_one_buffer_and_is_not_read_from() {
         assert_eq!(connection.turn(&mut buf).unwrap(), Next::Wait);
         assert_eq!(owed(&connection), OUTBOX_LIMIT);
         connection.marks.may_read = true;
+        connection.marks.may_write = true;
     }
     let reads = connection.stream.steps().iter().filter(|step| step.call == Call::Read).count();
     assert_eq!(reads, 1, "back-pressure: the rest stays in the kernel");
+}
+
+#[test]
+fn a_write_that_was_refused_is_not_tried_again_before_there_is_room() {
+    let mut connection = readable(Script::new(&[Bytes, WouldBlock, Bytes, WouldBlock]));
+    assert_eq!(turn(&mut connection), Next::Wait);
+    connection.marks.may_read = true; // more bytes have come, and that is all
+    assert_eq!(turn(&mut connection), Next::Wait);
+    assert_eq!(connection.stream.steps().len(), 2, "one read, one write that was refused");
+    turn_with_room(&mut connection);
+    assert_eq!(connection.stream.taken(), connection.stream.fed());
 }
 
 #[test]
@@ -298,7 +318,7 @@ fn signals_may_interrupt_a_call_any_number_of_times() {
 #[test]
 fn a_reset_behind_the_bytes_is_found_after_they_were_sent_back() {
     let mut connection = readable(Script::new(&[Short, Bytes, Reset]));
-    connection.marks.end_in_sight = true;
+    connection.marks.must_drain = true;
     assert_eq!(turn(&mut connection), Next::Again);
     assert_eq!(connection.stream.taken().len(), SMALL - 1);
     let error = connection.turn(&mut [0; SMALL]).unwrap_err();
@@ -309,7 +329,7 @@ fn a_reset_behind_the_bytes_is_found_after_they_were_sent_back() {
 fn an_error_while_paying_is_the_end_even_if_there_are_bytes_to_read() {
     let mut connection = readable(Script::new(&[Bytes, WouldBlock, End, Bytes]));
     assert_eq!(turn(&mut connection), Next::Wait);
-    connection.marks.may_read = true;
+    connection.marks.may_write = true;
     let error = connection.turn(&mut [0; SMALL]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
@@ -331,6 +351,7 @@ fn flush_tells_whether_everything_is_paid_and_never_reads() {
     connection.outbox.get_or_insert_default().push(b"abc");
     assert!(!connection.flush().unwrap());
     assert_eq!(owed(&connection), 2);
+    connection.marks.may_write = true;
     assert!(connection.flush().unwrap());
     assert_eq!(connection.stream.taken(), b"abc");
     assert_eq!(connection.stream.fed(), b"");

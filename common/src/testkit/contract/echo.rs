@@ -73,6 +73,26 @@ pub fn bytes_that_come_together_with_the_fin_come_back(exe: &str) {
     }
 }
 
+/// `telnet` sends an urgent byte on Ctrl-C. A read stops short in front of it, whatever is behind; apart
+/// from that it is a byte like any other.
+pub fn an_urgent_byte_and_those_behind_it_come_back(exe: &str) {
+    let server = Server::start(exe);
+    for round in 0..40 {
+        let mut client = server.connect();
+        client.round_trip(b"hello");
+        // All three at once, or one after the other.
+        let stopped = round % 2 == 0 && server.signal(Signal::Stop);
+        client.send(b"before");
+        client.send_urgent(b'!');
+        client.send(b"behind");
+        if stopped {
+            server.signal(Signal::Continue);
+        }
+        client.expect(b"before!behind");
+        client.round_trip(b"and on it goes");
+    }
+}
+
 /// A client that connects and leaves without a word.
 pub fn a_client_that_says_nothing_gets_nothing(exe: &str) {
     let server = Server::start(exe);

@@ -1,5 +1,7 @@
 //! How a server ends.
 
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::testkit::client::{Client, random_bytes};
@@ -20,9 +22,9 @@ pub fn a_signal_kills_it(exe: &str) {
     assert_eq!(status.code(), None, "killed by a signal");
 }
 
-/// Idle, with nobody there, on Ctrl-C, on `kill`, and when its terminal is closed.
+/// Idle, with nobody there, on Ctrl-C and on `kill`.
 pub fn stops_within_a_second_when_idle(exe: &str) {
-    for signal in [Signal::Interrupt, Signal::Terminate, Signal::HangUp] {
+    for signal in [Signal::Interrupt, Signal::Terminate] {
         let server = Server::start(exe);
         server.wait_until_it_sleeps();
         if !server.signal(signal) {
@@ -66,6 +68,34 @@ pub fn what_it_has_read_is_still_delivered_when_it_stops(exe: &str) {
     assert!(got.len() >= sent - unread, "{} of {sent} bytes, {unread} never read", got.len());
     assert!(got.iter().eq(bytes.iter().cycle().take(got.len())));
     assert_clean_end(server);
+}
+
+/// It owes somebody something and takes its time for that. Whoever comes now is not left in a backlog
+/// that nobody will look into, and the port is free for the next server.
+pub fn whoever_comes_while_it_stops_is_refused(exe: &str) {
+    let server = Server::start(exe);
+    let mut polite = server.connect();
+    let mut deaf = server.connect();
+    deaf.fill(&random_bytes(1024 * 1024), || polite.round_trip(b"and I?")).expect("cannot fill");
+    if !server.signal(Signal::Terminate) {
+        return skipped("needs signals");
+    }
+    server.wait_for_log("stopping");
+    let refused = TcpStream::connect(server.addr()).expect_err("it took somebody in");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    crate::listen(server.addr()).expect("the port is not free");
+    assert_clean_end(server);
+}
+
+/// Whoever starts it with `nohup` and closes the terminal wants it to go on.
+pub fn goes_on_under_nohup_when_its_terminal_is_closed(exe: &str) {
+    if std::process::Command::new("nohup").arg("--version").output().is_err() {
+        return skipped("needs nohup");
+    }
+    let server = Server::start_under_nohup(exe);
+    server.assert_still_serving();
+    server.signal(Signal::HangUp);
+    server.assert_still_serving();
 }
 
 /// What does not change for a while. The kernel moves bytes now and then, on timers of its own.

@@ -1,10 +1,12 @@
 //! What a server does without being asked.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::testkit::client::{Client, Flood, allow_descriptors};
+use socket2::SockRef;
+
+use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
 use crate::testkit::server::{Server, Signal, run};
 use crate::testkit::{DEADLINE, skipped};
 
@@ -151,8 +153,33 @@ pub fn a_silent_client_is_closed_in_time_and_a_talking_one_is_not(exe: &str) {
     talking.round_trip(b"I am still here\n");
 }
 
+/// Somebody who says nothing and reads, at a speed at which the kernel does not tell of room for seconds.
+pub fn a_slow_reader_is_not_taken_for_silent(exe: &str) {
+    const PIECE: usize = 32 * 1024;
+    let server = Server::start_with(exe, &["--idle-timeout", "1s", "--status-interval", "1h"]);
+    let mut polite = server.connect();
+    let mut slow = server.connect();
+    // A small buffer on its side, so that what it reads makes room on the other.
+    SockRef::from(&slow.stream).set_recv_buffer_size(2 * PIECE).expect("a receive buffer");
+    let bytes = random_bytes(1024 * 1024);
+    let sent = slow.fill(&bytes, || polite.round_trip(b"and I?")).expect("cannot fill");
+    slow.half_close();
+    let mut back = vec![0; sent];
+    let (slowly, at_once) = back.split_at_mut(16 * PIECE);
+    for piece in slowly.chunks_mut(PIECE) {
+        slow.stream.read_exact(piece).expect("it was cut off");
+        let next = Instant::now() + Duration::from_millis(250);
+        while let Some(left) = next.checked_duration_since(Instant::now()) {
+            std::thread::park_timeout(left);
+        }
+    }
+    slow.stream.read_exact(at_once).expect("it was cut off");
+    assert!(back.iter().eq(bytes.iter().cycle().take(sent)));
+    assert_eq!(slow.read_to_end(), b"");
+}
+
 /// Stopped for longer than the timeout. Who has spoken meanwhile was not silent, however many they are:
-/// more than a poller hands over at a time if it is not asked for all.
+/// more than a poller hands over at a time.
 pub fn ctrl_z_does_not_make_clients_silent(exe: &str) {
     const CLIENTS: usize = 1_500;
     if !allow_descriptors(CLIENTS as u64 + 1_000) {
