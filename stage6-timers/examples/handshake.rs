@@ -108,7 +108,7 @@ impl Caller {
             for event in &events {
                 self.turn(event.token().0, Said::from(event), now);
             }
-            // After the events, so that an answer in the last moment is an answer.
+            // A timer says nothing about the socket. Whoever it names looks for itself.
             while let Some((_, index)) = self.timers.pop_due(now) {
                 self.turn(index, Said::default(), now);
             }

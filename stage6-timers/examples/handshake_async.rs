@@ -7,6 +7,8 @@
 //! Try it: `cargo run -p stage6-timers --example handshake_async -- 127.0.0.1:9000`
 
 pub(crate) mod support;
+#[path = "handshake_async/timeout.rs"]
+mod timeout;
 
 use std::io;
 use std::process::ExitCode;
@@ -15,11 +17,12 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use support::{
     Failure, HELLO, Options, Peer, QUESTION, READ_SIZE, check_ack, first_line, summarize,
 };
+use timeout::timeout;
 
 fn main() -> Result<ExitCode, common::Fatal> {
     let options = Options::parse("handshake_async");

@@ -86,7 +86,10 @@ fn programs() -> [Program; 3] {
         },
         Program {
             name: "`handshake_async`",
-            sources: &[include_str!("handshake_async.rs")],
+            sources: &[
+                include_str!("handshake_async.rs"),
+                include_str!("handshake_async/timeout.rs"),
+            ],
             call_all: call_all!(by_tokio),
             state_size: future_size!(by_tokio),
             package: "tokio",

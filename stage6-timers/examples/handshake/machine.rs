@@ -79,12 +79,12 @@ impl<S: Socket> Handshake<S> {
     /// step per event finishes its write, waits for the next event to read the ack, which is there
     /// already, and waits for ever. So: step until nothing moves.
     pub(crate) fn handle(&mut self, said: Said, now: Instant, mut entered: impl FnMut(&State)) {
-        self.socket.note(said);
+        self.socket.note(if now < self.deadline { said } else { Said::OUT_OF_TIME });
         while !self.is_over() {
             match self.step().unwrap_or_else(|why| Step::Enter(State::Failed { why })) {
                 Step::Enter(state) => self.state = state,
                 Step::Again => continue,
-                // Only now: an ack that came at the last moment is here, however late we look.
+                // Only now, after the last look: an ack that has come is an ack, however late we are.
                 Step::Wait if now >= self.deadline => {
                     self.state = State::Failed { why: Failure::TimedOut };
                 }

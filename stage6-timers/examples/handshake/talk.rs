@@ -31,7 +31,7 @@ impl<S: Socket> Talk<S> {
 
     /// Takes in what has happened and goes as far as it can. `None`: it is not over.
     pub(crate) fn handle(&mut self, said: Said, now: Instant) -> Option<Result<Vec<u8>, Failure>> {
-        self.socket.note(said);
+        self.socket.note(if now < self.deadline { said } else { Said::OUT_OF_TIME });
         match self.has_heard() {
             Ok(true) => Some(Ok(mem::take(&mut self.so_far))),
             Ok(false) if now >= self.deadline => Some(Err(Failure::TimedOut)),

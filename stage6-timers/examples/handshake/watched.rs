@@ -32,6 +32,12 @@ pub(crate) struct Said {
     pub(crate) writable: bool,
 }
 
+impl Said {
+    /// Whoever is out of time looks for itself once more, whatever has been said. The poller can owe us
+    /// an event: a signal ends its sleep without any, and it names only so many at a time.
+    pub(crate) const OUT_OF_TIME: Self = Self { readable: true, writable: true };
+}
+
 impl From<&mio::event::Event> for Said {
     fn from(event: &mio::event::Event) -> Self {
         // A connection that has ended can be read and written: both calls say at once how it ended.

@@ -188,6 +188,15 @@ impl Run {
     /// Delivers one event with all that is new, `late` after the start.
     fn event(&mut self, late: Duration) {
         let said = self.kernel.0.news.take();
+        self.hear(said, late);
+    }
+
+    /// The timer of the deadline goes off. What is new nobody has said.
+    fn timer(&mut self) {
+        self.hear(Said::default(), TIMEOUT);
+    }
+
+    fn hear(&mut self, said: Said, late: Duration) {
         let states = &mut self.states;
         let handshake = self.handshake.as_mut().expect("it has not been taken");
         handshake.handle(said, self.start + late, |state| {
@@ -417,6 +426,27 @@ fn an_ack_that_is_there_at_the_deadline_counts() {
     assert_eq!(run.states, ["sending", "expecting", "connected"]);
 }
 
+/// A signal ends the poller's sleep without events, and in one turn it names only so many: the timer can
+/// be the first who says anything.
+#[test]
+fn at_the_deadline_what_is_there_counts_though_no_event_has_said_so() {
+    let mut run = Run::connected();
+    run.event(Duration::ZERO);
+    run.gives(HELLO);
+    run.timer();
+    assert_eq!(run.states, ["sending", "expecting", "connected"]);
+
+    let mut run = Run::connected();
+    run.gives(HELLO);
+    run.timer();
+    assert_eq!(run.states, ["sending", "expecting", "connected"]);
+
+    let mut run = Run::new();
+    run.kernel.0.error.set(Some(ErrorKind::ConnectionRefused));
+    run.timer();
+    run.assert_fails_with("connection refused");
+}
+
 #[test]
 fn after_the_end_nothing_moves_any_more() {
     let mut run = Run::connected();
@@ -458,4 +488,17 @@ fn a_talk_waits_for_the_whole_line_and_no_longer_than_its_deadline() {
     assert!(talk.handle(Said::default(), run.start + TIMEOUT - Duration::from_nanos(1)).is_none());
     let end = talk.handle(Said::default(), run.start + TIMEOUT);
     assert!(matches!(end, Some(Err(Failure::TimedOut))));
+}
+
+#[test]
+fn at_its_deadline_a_talk_hears_what_is_there_though_no_event_has_said_so() {
+    let mut run = Run::connected();
+    run.gives(HELLO);
+    run.event(Duration::ZERO);
+    let mut talk = talk_after(&mut run);
+    // The first look uses up "readable".
+    assert!(talk.handle(Said::default(), run.start).is_none());
+    run.gives(b"well\n");
+    let heard = talk.handle(Said::default(), run.start + TIMEOUT);
+    assert_eq!(heard.expect("it is over").expect("heard"), b"well\n");
 }

@@ -1,10 +1,16 @@
 //! One suite, three programs: whatever the peer does, all of them say the same about it.
 
+#[cfg(unix)]
+use std::io::{Read, Write};
+#[cfg(unix)]
+use std::net::TcpListener;
 use std::rc::Rc;
+#[cfg(unix)]
+use std::time::Duration;
 
 use common::testkit::server::Server;
 #[cfg(unix)]
-use common::testkit::{eventually, server::Signal};
+use common::testkit::{DEADLINE, eventually, server::Signal};
 
 use crate::hostile::Act::{self, Close, Dribble, Hear, Reset, Say};
 use crate::hostile::HostilePeer;
@@ -17,6 +23,8 @@ const PATIENT: [&str; 5] = ["--attempts", "3", "--seed", "7", "--ack-timeout=10s
 
 /// The same for those who run into the deadline.
 const WAITING: [&str; 5] = ["--attempts", "3", "--seed", "7", "--ack-timeout=2s"];
+#[cfg(unix)]
+const WAITING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a peer does, and what has to be said about it.
 struct Case {
@@ -449,6 +457,42 @@ fn being_stopped_and_continued_ends_nothing() {
         case.check(&run.about(peer.addr), &run);
         assert_eq!((run.exit, &*run.stderr), (Some(1), ""), "{}", run.name);
         peer.finish();
+    }
+}
+
+/// Goal: an answer that is there when the deadline passes is an answer, though a signal has cut short
+/// the very sleep that would have said so.
+/// Method: the ack comes while the program is stopped, and the program goes on after the deadline.
+#[cfg(unix)]
+#[test]
+fn an_ack_that_comes_while_we_are_stopped_counts_after_the_deadline() {
+    let case = connects(vec![], "heard \"how are you?\"");
+    let mut runs = PROGRAMS.map(|name| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        (start(name, &[listener.local_addr().unwrap()], &WAITING), listener)
+    });
+    let mut peers = runs.each_mut().map(|(running, listener)| {
+        running.wait_for(EXPECTING);
+        let is = |states: &str| state(running.pid()).is_none_or(|state| states.contains(state));
+        eventually("it sleeps", || is("S"));
+        signal("STOP", running.pid());
+        eventually("it has stopped", || is("T"));
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.read_exact(&mut [0; HELLO.len()]).unwrap();
+        peer.write_all(HELLO).unwrap();
+        peer
+    });
+    // Nothing can come. That it does not come for as long as an attempt may take is the stop.
+    peers[0].set_read_timeout(Some(WAITING_TIMEOUT)).unwrap();
+    assert!(peers[0].read(&mut [0]).is_err(), "it says something while it is stopped");
+    for ((running, listener), peer) in runs.into_iter().zip(&mut peers) {
+        signal("CONT", running.pid());
+        peer.set_read_timeout(Some(DEADLINE)).unwrap();
+        let answer = peer.read_exact(&mut [0; QUESTION.len()]);
+        let _ = answer.and_then(|()| peer.write_all(QUESTION));
+        drop(listener); // a second attempt would be refused
+        let run = running.finish();
+        case.check(&run.about(peer.local_addr().unwrap()), &run);
     }
 }
 
