@@ -132,11 +132,12 @@ pub(crate) struct Elapsed;
 pub(crate) async fn timeout<F: Future>(time: Duration, future: F) -> Result<F::Output, Elapsed> {
     let (mut future, mut sleep) = (pin!(future), pin!(sleep(time)));
     poll_fn(|context| {
-        // In this order: an answer in the last moment is an answer.
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Ok(output));
+        // First the clock, then the last look: an answer that has come is an answer, however late we are.
+        let elapsed = sleep.as_mut().poll(context);
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => elapsed.map(|()| Err(Elapsed)),
         }
-        sleep.as_mut().poll(context).map(|()| Err(Elapsed))
     })
     .await
 }
