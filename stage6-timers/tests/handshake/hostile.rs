@@ -21,6 +21,8 @@ pub(crate) enum Act {
     Hear(&'static [u8]),
     /// Sends this in one go.
     Say(Vec<u8>),
+    /// Sends this as urgent data: it is not part of the stream, and read(2) stops short where it was.
+    SayUrgently(u8),
     /// Sends this byte by byte.
     Dribble(&'static [u8]),
     /// Closes as close(2) does: with a FIN, or with a reset if there is something that it has not read.
@@ -126,6 +128,9 @@ fn play(mut stream: TcpStream, acts: &[Act]) -> io::Result<()> {
                 assert_eq!(heard.escape_ascii().to_string(), expected.escape_ascii().to_string());
             }
             Act::Say(bytes) => stream.write_all(bytes)?,
+            Act::SayUrgently(byte) => {
+                SockRef::from(&stream).send_out_of_band(&[*byte])?;
+            }
             Act::Dribble(bytes) => dribble(&mut stream, bytes)?,
             Act::Close => return Ok(()),
             Act::Reset => return SockRef::from(&stream).set_linger(Some(Duration::ZERO)),

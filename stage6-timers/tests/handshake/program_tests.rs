@@ -12,7 +12,7 @@ use common::testkit::server::Server;
 #[cfg(unix)]
 use common::testkit::{DEADLINE, eventually, server::Signal};
 
-use crate::hostile::Act::{self, Close, Dribble, Hear, Reset, Say};
+use crate::hostile::Act::{self, Close, Dribble, Hear, Reset, Say, SayUrgently};
 use crate::hostile::HostilePeer;
 use crate::program::{PROGRAMS, Run, start};
 use crate::support::{HELLO, QUESTION};
@@ -289,6 +289,23 @@ hostile_peers! {
         ],
         attempts: 3,
     };
+}
+
+/// A read(2) that brings less than there was room for has not always brought all that is there: it
+/// stops where urgent data has been. tokio takes the socket for empty then, so its program may wait for
+/// an event that has been, until its deadline.
+#[test]
+fn urgent_data_in_the_middle_of_the_ack_is_no_part_of_it() {
+    let (half, rest) = HELLO.split_at(9);
+    let ack = [Say(half.into()), SayUrgently(b'!'), Say(rest.into())];
+    let talk = [Hear(HELLO), Hear(QUESTION), Say(QUESTION.into())];
+    let case = connects([&ack[..], &talk].concat(), "heard \"how are you?\"");
+    for name in ["handshake", "handshake_by_hand"] {
+        let peer = case.peer();
+        let run = start(name, &[peer.addr], &case.options()).finish();
+        case.check(&run.about(peer.addr), &run);
+        peer.finish();
+    }
 }
 
 /// On loopback connect(2) has mostly succeeded or failed before we look. Here it does neither.
