@@ -5,8 +5,8 @@
 //! [`Reactor`]. So an executor is a loop: ask those who have been woken, then sleep until somebody is.
 //!
 //! ```text
-//!   ┌─▶ poll each woken task ──▶ sleep until an event or a timer ──▶ wake who waits for it ─┐
-//!   └───────────────────────────────────────────────────────────────────────────────────────┘
+//!   ┌─▶ poll each woken task ──▶ sleep until an event or a timer ──▶ wake whoever waits for it ─┐
+//!   └───────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
 use std::cell::RefCell;
@@ -54,8 +54,9 @@ impl Reactor {
     }
 
     // ANCHOR: sleep
-    /// Sleeps in `epoll_wait(2)` or its like until there is an event or a timer is due, and wakes who
-    /// waits for it. If nobody does, there is nothing to remember: a task first tries, and waits after.
+    /// Sleeps in `epoll_wait(2)` or its like until there is an event or a timer is due, and wakes
+    /// whoever waits for it. If nobody does, there is nothing to remember: a task first tries, and waits
+    /// after.
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         match self.poll.poll(events, self.timers.sleep_for(Instant::now())) {
             // A signal cut the sleep short, and no events were taken. The next turn sleeps on.

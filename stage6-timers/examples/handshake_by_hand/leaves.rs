@@ -124,7 +124,7 @@ impl Drop for Sleep {
     }
 }
 
-/// The time was over first.
+/// The time ran out first.
 pub(crate) struct Elapsed;
 
 // ANCHOR: timeout

@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// How long an attempt may take, from connect(2) to the end of the ack, e.g. 500ms, 1s
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub(crate) ack_timeout: Duration,
-    /// How often to try each peer
+    /// How many times to try each peer
     #[arg(long, value_name = "N", default_value = "5", value_parser = parse_attempts)]
     pub(crate) attempts: u32,
     /// Start each line with the milliseconds since the start
