@@ -94,7 +94,7 @@ pub(super) fn totals(server: &Server) -> Line {
 }
 
 /// The lines so far, each of which stands below the heads of its columns.
-fn lines(server: &Server) -> Vec<Line> {
+pub(super) fn lines(server: &Server) -> Vec<Line> {
     let log = server.log();
     let heads = "clients  wake-ups    reads   writes  WouldBlocks       bytes  longest turn";
     let below = log.lines().skip_while(|line| *line != heads).skip(1);
