@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, allow_descriptors};
 use super::{DEADLINE, eventually};
 
 /// A running server. It is killed when this is dropped.
@@ -113,6 +113,8 @@ impl Server {
 
     #[track_caller]
     fn spawn(mut command: Command) -> Self {
+        // A child inherits our limit: the same one, whichever test comes first.
+        allow_descriptors(0);
         let mut child = command.spawn().expect("cannot start the server");
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut stdout = BufReader::new(stdout);
