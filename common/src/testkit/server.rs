@@ -45,7 +45,8 @@ pub struct Usage {
     pub wakeups: u64,
     /// Open descriptors.
     pub descriptors: usize,
-    /// Resident memory, in bytes.
+    /// Memory of its own, in bytes: what it has written to. Not the pages of its file that the kernel
+    /// happens to keep for it, unless that is all we can find out.
     pub rss: u64,
     /// Threads.
     pub threads: usize,
@@ -298,7 +299,7 @@ fn usage(pid: u32) -> Option<Usage> {
         cpu: Duration::ZERO,
         wakeups: 0,
         descriptors: std::fs::read_dir(format!("{proc}/fd")).ok()?.count(),
-        rss: 1024 * field(&std::fs::read_to_string(format!("{proc}/status")).ok()?, "VmRSS:")?,
+        rss: 1024 * memory(&proc)?,
         threads: 0,
     };
     for task in std::fs::read_dir(format!("{proc}/task")).ok()? {
@@ -315,6 +316,13 @@ fn usage(pid: u32) -> Option<Usage> {
         usage.cpu += Duration::from_nanos(schedstat.split(' ').next()?.parse().ok()?);
     }
     Some(usage)
+}
+
+/// In KiB. Kernels before 4.14 do not sum it up.
+fn memory(proc: &str) -> Option<u64> {
+    let read = |file| std::fs::read_to_string(format!("{proc}/{file}")).ok();
+    let own = read("smaps_rollup").and_then(|sums| field(&sums, "\nAnonymous:"));
+    own.or_else(|| field(&read("status")?, "VmRSS:"))
 }
 
 /// The number behind a name in a file of `/proc`.
