@@ -1,6 +1,6 @@
 //! How a server ends.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -51,23 +51,32 @@ pub fn stops_within_a_second_with_clients_connected(exe: &str) {
 }
 
 /// A client has its bytes in the kernel's buffers, the server's outbox and its own unread input when
-/// the signal comes. Whatever the server had read comes back, and then a clean end.
+/// the signal comes. Whatever the server had read comes back, and then a clean end. It gives us half a
+/// second to take these megabytes: a busy machine may not let us, but not three times.
 pub fn what_it_has_read_is_still_delivered_when_it_stops(exe: &str) {
+    let delivered = (0..3).any(|_| delivers_what_it_has_read(exe));
+    assert!(delivered, "bytes that it had read did not come back, three times");
+}
+
+fn delivers_what_it_has_read(exe: &str) -> bool {
     let server = Server::start(exe);
     let mut polite = server.connect();
     let mut client = server.connect();
     let bytes = random_bytes(1024 * 1024);
     let sent = client.fill(&bytes, || polite.round_trip(b"and I?")).expect("cannot fill");
     let Some(unread) = settled(|| unread_by_the_server(&client)) else {
-        return skipped("needs /proc/net/tcp");
+        skipped("needs /proc/net/tcp");
+        return true;
     };
     server.signal(Signal::Terminate);
     // From here on it reads nothing that it would have to send back.
     server.wait_for_log("stopping");
-    let got = client.read_to_end();
-    assert!(got.len() >= sent - unread, "{} of {sent} bytes, {unread} never read", got.len());
+    let mut got = Vec::new();
+    let end = client.stream.read_to_end(&mut got);
+    eprintln!("{} of {sent} bytes, {unread} never read, and then {end:?}", got.len());
     assert!(got.iter().eq(bytes.iter().cycle().take(got.len())));
     assert_clean_end(server);
+    end.is_ok() && got.len() >= sent - unread
 }
 
 /// It owes somebody something and takes its time for that. Whoever comes now is not left in a backlog
