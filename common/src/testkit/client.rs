@@ -80,6 +80,16 @@ impl Client {
         matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock)
     }
 
+    /// Whether nothing comes for so long: no byte, no end, no error.
+    #[track_caller]
+    pub fn hears_nothing_for(&self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("read timeout");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("read timeout");
+        // The system's word for it is one or the other.
+        matches!(peeked, Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    }
+
     /// Closes with a reset in place of a FIN: SO_LINGER with a time of zero, see socket(7).
     #[track_caller]
     pub fn reset(self) {
@@ -92,9 +102,12 @@ impl Client {
     pub fn fill(&mut self, bytes: &[u8], mut barrier: impl FnMut()) -> io::Result<usize> {
         /// After so many turns of the server without room for one more byte it is stuck.
         const ENOUGH: usize = 30;
+        /// More than any kernel and any outbox hold: a server that takes this reads without end.
+        const TOO_MUCH: usize = 256 << 20;
         self.stream.set_nonblocking(true)?;
         let (mut sent, mut refused) = (0, 0);
         while refused < ENOUGH {
+            assert!(sent < TOO_MUCH, "it has taken {sent} bytes and we have read none");
             match self.stream.write(&bytes[sent % bytes.len()..]) {
                 Ok(n) => (sent, refused) = (sent + n, 0),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
