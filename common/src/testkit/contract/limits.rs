@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::testkit::client::Client;
 use crate::testkit::server::Server;
-use crate::testkit::skipped;
+use crate::testkit::{DEADLINE, skipped};
 
 /// How many come, which is more than can be in.
 const CLIENTS: usize = 200;
@@ -132,12 +132,16 @@ impl Crowd {
         self.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
     }
 
+    /// As one leaves one comes in, and for nobody does it take a pause of a second.
     #[track_caller]
     fn leave_one_by_one(mut self) {
+        let start = Instant::now();
         while !self.waiting.is_empty() {
             drop(self.inside.swap_remove(0));
             self.let_one_in();
         }
         self.inside.iter_mut().for_each(|client| client.round_trip(b"everyone was in"));
+        let elapsed = start.elapsed();
+        assert!(elapsed < DEADLINE / 4, "it took {elapsed:?} until everyone was in");
     }
 }

@@ -49,8 +49,9 @@ pub fn the_status_keeps_its_grid_under_load(exe: &str) {
     drop(flood);
 }
 
-/// A server that is stopped for one and a half intervals is late with a tick. The one after is back on
-/// the grid, half an interval later; with a server that counts from the late one, a whole one later.
+/// A server that is stopped for two and a half intervals misses two ticks. It makes up for them with one,
+/// not with two. The one after is back on the grid, half an interval later; with a server that counts from
+/// the late one, a whole one later.
 pub fn lateness_is_not_carried_over(exe: &str) {
     const SECOND: Duration = Duration::from_secs(1);
     let server = Server::start_with(exe, &["--status-interval", "1s"]);
@@ -62,13 +63,14 @@ pub fn lateness_is_not_carried_over(exe: &str) {
             return true;
         }
         // If it was late by itself, the next tick came before we had stopped it.
-        let quiet = listener.hears_nothing_for(SECOND * 3 / 2);
+        let quiet = listener.hears_nothing_for(SECOND * 5 / 2);
         server.signal(Signal::Continue);
         let late = listener.next_arrival();
         let next = listener.next_arrival();
-        quiet && late - first >= SECOND * 3 / 2 && next - first < SECOND * 9 / 4
+        let (once, in_time) = (next - late > SECOND / 4, next - first < SECOND * 13 / 4);
+        quiet && once && in_time
     });
-    assert!(back_on_the_grid, "the tick after a late one was late as well");
+    assert!(back_on_the_grid, "the tick after a late one came at once, or late as well");
 }
 
 /// Take the status lines out of what comes back, and what is left is what was sent.
@@ -110,32 +112,46 @@ pub fn nobody_is_interrupted_in_the_middle_of_a_line(exe: &str) {
 /// thousand times a second: there is no room for it, so it is left out.
 pub fn status_lines_for_clients_that_never_read_cost_no_memory(exe: &str) {
     let server = Server::start_with(exe, &["--status-interval", "1ms"]);
-    let lines = b"my own line\n".repeat(100_000);
+    // Whoever is in the middle of a line is not told. Here each byte ends one.
+    let lines = b"\n".repeat(100_000);
     let mut polite = Listener::new(server.connect());
     let mut deaf: Vec<_> = (0..10).map(|_| server.connect()).collect();
     for client in &mut deaf {
-        // The end of a status line shows that the server has had a turn.
-        client
-            .fill(&lines, || {
-                polite.next_arrival();
-            })
-            .expect("cannot fill");
+        client.fill(&lines, || server.wait_until_it_sleeps()).expect("cannot fill");
     }
+    // What room there was is full of status lines now: 2,000 of them are more than an outbox holds.
+    polite.hears_new_lines(2_000);
     let Some(before) = server.usage() else { return skipped("needs /proc") };
-    (0..500).for_each(|_| {
-        polite.next_arrival();
-    });
+    // 40 bytes each time for each of the ten would be 400,000.
+    polite.hears_new_lines(1_000);
     let grown = server.usage().expect("/proc was there").rss.saturating_sub(before.rss);
-    assert!(grown <= 10 * 128 * 1024, "{grown} bytes for ten clients who never read");
+    assert!(grown <= 128 * 1024, "{grown} bytes for ten clients who never read");
 }
 
-/// Whoever is silent for a second is closed, not before and not much later. Whoever talks is not.
+/// Whoever is silent for a second is closed, never before and at most a tenth later, if the machine lets
+/// us see it one time in three. Whoever talks is not.
 pub fn a_silent_client_is_closed_in_time_and_a_talking_one_is_not(exe: &str) {
     const TIMEOUT: Duration = Duration::from_secs(1);
     let server = Server::start_with(exe, &["--idle-timeout", "1s"]);
     let mut talking = server.connect();
+    let in_time = (0..3).any(|_| {
+        let elapsed = time_to_the_end_of_a_silent_client(&server, &mut talking);
+        assert!(elapsed >= TIMEOUT, "closed after {elapsed:?}");
+        elapsed < TIMEOUT * 11 / 10
+    });
+    assert!(in_time, "closed late, three times");
+    talking.round_trip(b"I am still here\n");
+}
+
+/// Counted from before its last word, while somebody else talks.
+fn time_to_the_end_of_a_silent_client(server: &Server, talking: &mut Client) -> Duration {
     let mut silent = server.connect();
     let mut never_spoke = server.connect();
+    // So its timer is due before its time is over, and has to come back.
+    let first_word = Instant::now();
+    while first_word.elapsed() < Duration::from_millis(100) {
+        silent.round_trip(b"not my last word\n");
+    }
     let last_word = Instant::now();
     silent.round_trip(b"my last word\n");
     while silent.has_heard_nothing() {
@@ -143,11 +159,9 @@ pub fn a_silent_client_is_closed_in_time_and_a_talking_one_is_not(exe: &str) {
         assert!(last_word.elapsed() < DEADLINE, "the silent client is still there");
     }
     let elapsed = last_word.elapsed();
-    assert!(elapsed >= TIMEOUT, "closed after {elapsed:?}");
-    assert!(elapsed < 3 * TIMEOUT, "closed after {elapsed:?}");
     assert_eq!(silent.read_to_end(), b"", "a clean end");
     assert_eq!(never_spoke.read_to_end(), b"", "a clean end");
-    talking.round_trip(b"I am still here\n");
+    elapsed
 }
 
 /// Somebody who says nothing and reads, at a speed at which the kernel does not tell of room for seconds.
@@ -231,7 +245,8 @@ impl Listener {
     #[track_caller]
     fn next_line(&mut self) -> String {
         let mut line = String::new();
-        self.0.read_line(&mut line).expect("no line came");
+        let n = self.0.read_line(&mut line).expect("no line came");
+        assert!(n > 0, "the end came, and no line");
         line
     }
 
@@ -240,6 +255,17 @@ impl Listener {
     fn next_arrival(&mut self) -> Instant {
         self.next_line();
         Instant::now()
+    }
+
+    /// Hears so many lines that have not come yet.
+    #[track_caller]
+    fn hears_new_lines(&mut self, n: usize) {
+        while !self.0.buffer().is_empty() || !self.client().has_heard_nothing() {
+            self.next_line();
+        }
+        (0..n).for_each(|_| {
+            self.next_line();
+        });
     }
 
     #[track_caller]
