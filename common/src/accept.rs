@@ -167,6 +167,8 @@ mod tests {
             AcceptError::Gone,
         );
         check(&[libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ETIMEDOUT], AcceptError::Gone);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        check(&[libc::ENONET], AcceptError::Gone);
     }
 
     #[test]

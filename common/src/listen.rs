@@ -58,6 +58,9 @@ pub fn announce(addr: SocketAddr) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(not(windows))]
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -72,6 +75,19 @@ mod tests {
         let addr = first.local_addr().unwrap();
         let error = listen(addr).unwrap_err();
         assert_eq!(error.to_string(), format!("cannot listen on {addr}"));
+    }
+
+    #[cfg(not(windows))]
+    #[test]
+    fn a_port_whose_last_connection_has_just_ended_can_be_listened_on_again() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut client = std::net::TcpStream::connect(addr).unwrap();
+        // Whoever closes first has the connection in TIME_WAIT.
+        drop(listener.accept().unwrap());
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        drop((client, listener));
+        listen(addr).unwrap();
     }
 
     #[test]

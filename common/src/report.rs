@@ -41,12 +41,25 @@ mod tests {
 
     #[test]
     fn a_reset_is_the_clients_own_affair() {
-        assert!(is_theirs(&ErrorKind::ConnectionReset.into()));
-        assert!(is_theirs(&ErrorKind::BrokenPipe.into()));
+        for kind in [
+            ErrorKind::ConnectionReset,
+            ErrorKind::BrokenPipe,
+            ErrorKind::ConnectionAborted,
+            ErrorKind::NotConnected,
+            ErrorKind::InvalidInput,
+            ErrorKind::TimedOut,
+            ErrorKind::HostUnreachable,
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::NetworkDown,
+        ] {
+            assert!(is_theirs(&kind.into()), "{kind}");
+        }
     }
 
     #[test]
     fn cutting_somebody_off_is_not() {
         assert!(!is_theirs(&io::Error::other("nowhere to keep its bytes")));
+        assert!(!is_theirs(&ErrorKind::PermissionDenied.into()));
+        assert!(!is_theirs(&ErrorKind::OutOfMemory.into()));
     }
 }
