@@ -77,9 +77,9 @@ impl Server {
 
     /// The same, with `RUST_LOG`.
     #[track_caller]
-    pub fn start_with_log_level(exe: &str, level: &str) -> Self {
+    pub fn start_with_log_level(exe: &str, level: &str, options: &[&str]) -> Self {
         let mut command = command(exe);
-        command.args(arguments(exe, &[], "127.0.0.1:0")).env("RUST_LOG", level);
+        command.args(arguments(exe, options, "127.0.0.1:0")).env("RUST_LOG", level);
         Self::spawn(command).with_log()
     }
 

@@ -54,11 +54,16 @@ pub fn who_waited_at_the_limit_is_served_by_a_server_that_spins(exe: &str) {
 
 /// At the limit with nobody waiting, nothing is said; with somebody waiting, it is said once.
 pub fn says_that_it_is_full_only_when_somebody_waits(exe: &str) {
-    let server = Server::start_with(exe, &["--max-connections", "2"]);
+    let server = Server::start_with_log_level(exe, "debug", &["--max-connections", "2"]);
     let (mut first, mut second) = (server.connect(), server.connect());
     second.round_trip(b"two are in");
     first.round_trip(b"two are in");
+    // What it says when one leaves comes behind whatever it has said until then.
+    drop(second);
+    server.wait_for_log("closed");
     assert!(!server.log().contains("full"), "{}", server.log());
+    let mut second = server.connect();
+    second.round_trip(b"two are in again");
     let mut third = server.connect();
     third.send(b"and I?");
     server.wait_for_log("full");

@@ -36,16 +36,24 @@ pub fn tells_everyone_how_many_there_are(exe: &str) {
 pub fn the_status_keeps_its_grid_under_load(exe: &str) {
     const TICKS: u32 = 20;
     let server = Server::start_with(exe, &EVERY_200_MS);
+    let listening = Instant::now();
     // Before the listener: it must not have heard any ticks that it is yet to count.
     let flood = Flood::start(server.addr());
     let mut listener = Listener::new(server.connect());
     let first = listener.next_arrival();
-    let last = (0..TICKS).map(|_| listener.next_arrival()).last().expect("there were ticks");
-    let elapsed = last - first;
+    let ticks: Vec<_> = (0..TICKS).map(|_| listener.next_arrival()).collect();
+    let elapsed = ticks[ticks.len() - 1] - first;
     // The first may have been late, and then the others come sooner after it; but not by a tick.
     assert!(elapsed > INTERVAL * (TICKS - 1), "{TICKS} ticks in {elapsed:?}");
     // A busy machine may make it skip some.
     assert!(elapsed < INTERVAL * TICKS * 3, "{TICKS} ticks in {elapsed:?}");
+    // Nor can it make all of them late. The grid began a little before we heard that it listens.
+    let off_the_grid = |tick: &Instant| {
+        let behind = (*tick - listening).as_nanos() % INTERVAL.as_nanos();
+        Duration::from_nanos(behind.min(INTERVAL.as_nanos() - behind) as u64)
+    };
+    let least = ticks.iter().map(off_the_grid).min().expect("there were ticks");
+    assert!(least < INTERVAL / 4, "every tick was off the grid, by {least:?} or more");
     drop(flood);
 }
 
