@@ -22,6 +22,7 @@ common::testkit::contract! {
     burns_a_full_core_for_nothing,
     takes_no_thread_per_client,
     a_client_that_does_not_read_is_cut_off_and_the_log_says_so,
+    a_reset_leaves_the_others_of_its_batch_alone,
     a_client_that_never_stops_sending_keeps_nobody_waiting,
     who_waited_for_a_descriptor_is_served_by_a_server_that_spins,
     who_waited_at_the_limit_is_served_by_a_server_that_spins,

@@ -55,6 +55,7 @@ keeps! {
     a_slow_reader_gets_every_byte_back,
     clients_that_only_write_cannot_fill_the_memory,
     serves_10_000_clients_for_64_bytes_each,
+    a_reset_leaves_the_others_of_its_batch_alone,
     a_client_that_never_stops_sending_keeps_nobody_waiting,
     who_waited_for_a_descriptor_is_served_when_one_leaves,
     who_waited_at_the_limit_is_served_when_one_leaves,

@@ -53,6 +53,30 @@ pub fn a_reset_before_accept_hurts_nobody(exe: &str) {
     }
 }
 
+/// Twenty clients are news at the same time, and every second of them has ended with a reset. The others
+/// have sent something, and it comes back.
+pub fn a_reset_leaves_the_others_of_its_batch_alone(exe: &str) {
+    let server = Server::start(exe);
+    let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.round_trip(b"here I am"));
+    if !server.signal(Signal::Stop) {
+        return skipped("needs SIGSTOP");
+    }
+    let mut stayed = Vec::new();
+    for (i, mut client) in clients.into_iter().enumerate() {
+        if i % 2 == 0 {
+            client.reset();
+        } else {
+            client.send(b"and I?");
+            stayed.push(client);
+        }
+    }
+    server.signal(Signal::Continue);
+    stayed.iter_mut().for_each(|client| client.expect(b"and I?"));
+    stayed.iter_mut().for_each(|client| client.round_trip(b"I am still here"));
+    server.assert_still_serving();
+}
+
 /// 2,000 clients that come and go, politely and not, leave no descriptor, no thread and no memory.
 pub fn comings_and_goings_leave_nothing_behind(exe: &str) {
     let server = Server::start(exe);
