@@ -49,6 +49,7 @@ common::testkit::contract! {
     a_slow_reader_is_not_taken_for_silent,
     ctrl_z_does_not_make_clients_silent,
     timers_of_clients_who_have_left_do_not_pile_up,
+    a_sweep_keeps_the_timers_of_those_who_are_here,
     a_bad_duration_is_one_clear_line,
 
     // How it is started, and what it says.

@@ -229,6 +229,23 @@ pub fn timers_of_clients_who_have_left_do_not_pile_up(exe: &str) {
     assert!(grown <= 128 * 1024, "{grown} bytes left behind by 10,000 clients");
 }
 
+/// Clients come and go until the timers that they leave behind are swept away. Those of whoever is still
+/// there are not: the status comes on, and whoever is silent is closed in the end.
+pub fn a_sweep_keeps_the_timers_of_those_who_are_here(exe: &str) {
+    let options = ["--idle-timeout", "3s", "--status-interval", "200ms"];
+    let server = Server::start_with(exe, &options);
+    let mut silent = Listener::new(server.connect());
+    silent.next_arrival();
+    // Half of them are enough for a sweep.
+    (0..2_000).for_each(|_| server.connect().round_trip_and_reset());
+    silent.hears_new_lines(2);
+    let start = Instant::now();
+    while silent.line().is_some() {
+        assert!(start.elapsed() < DEADLINE, "it is silent, and still there");
+    }
+    server.assert_still_serving();
+}
+
 /// An interval of nothing would never sleep.
 pub fn a_bad_duration_is_one_clear_line(exe: &str) {
     for bad in ["0s", "0", "soon", "1ns", "-5s", "1000000years"] {
@@ -252,10 +269,15 @@ impl Listener {
 
     #[track_caller]
     fn next_line(&mut self) -> String {
+        self.line().expect("the end came, and no line")
+    }
+
+    /// `None`: the end.
+    #[track_caller]
+    fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let n = self.0.read_line(&mut line).expect("no line came");
-        assert!(n > 0, "the end came, and no line");
-        line
+        let n = self.0.read_line(&mut line).expect("neither a line came nor the end");
+        (n > 0).then_some(line)
     }
 
     /// When the next line came.
