@@ -87,7 +87,7 @@ impl Server {
     #[track_caller]
     pub fn start_under_nohup(exe: &str) -> Self {
         let mut command = command("nohup");
-        command.args([exe, "127.0.0.1:0"]);
+        command.arg(exe).args(arguments(exe, &[], "127.0.0.1:0"));
         Self::spawn(command).with_log()
     }
 
