@@ -27,6 +27,7 @@ common::testkit::contract! {
     a_reset_leaves_the_others_of_its_batch_alone,
     a_client_that_never_stops_sending_keeps_nobody_waiting,
     who_waited_for_a_descriptor_is_served_when_one_leaves,
+    who_waited_for_a_descriptor_is_served_although_nobody_leaves,
     a_signal_kills_it,
 
     // How it is started, and what it says.

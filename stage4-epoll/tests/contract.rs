@@ -27,6 +27,8 @@ common::testkit::contract! {
     a_reset_leaves_the_others_of_its_batch_alone,
     a_client_that_never_stops_sending_keeps_the_turn,
     who_waited_for_a_descriptor_is_served_when_one_leaves,
+    who_waited_for_a_descriptor_is_served_although_nobody_leaves,
+    who_waited_for_a_descriptor_is_served_although_somebody_talks,
     who_waited_at_the_limit_is_served_when_one_leaves,
     says_that_it_is_full_only_when_somebody_waits,
     a_bad_limit_is_one_clear_line,

@@ -31,6 +31,7 @@ common::testkit::contract! {
     a_client_that_never_stops_sending_keeps_nobody_waiting,
     a_client_that_has_more_gets_a_bounded_turn,
     who_waited_for_a_descriptor_is_served_when_one_leaves,
+    who_waited_for_a_descriptor_is_served_although_nobody_leaves,
     who_waited_at_the_limit_is_served_when_one_leaves,
     says_that_it_is_full_only_when_somebody_waits,
     a_bad_limit_is_one_clear_line,

@@ -101,12 +101,12 @@ impl Server {
         server
     }
 
-    /// The same, with room for so many descriptors in all. Unix only: elsewhere there is no limit.
+    /// The same, with room for so many descriptors in all, for now. Unix only: elsewhere there is no limit.
     #[track_caller]
     pub fn start_with_descriptors(exe: &str, limit: usize) -> Self {
         // A shell can lower its limit and then become the server. We cannot, without lowering ours.
         let mut command = command("sh");
-        let script = "ulimit -n \"$0\" && exec \"$@\"";
+        let script = "ulimit -S -n \"$0\" && exec \"$@\"";
         command.args(["-c", script, &limit.to_string(), exe]);
         command.args(arguments(exe, &[], "127.0.0.1:0"));
         Self::spawn(command).with_log()
@@ -195,6 +195,13 @@ impl Server {
     #[cfg(not(unix))]
     pub fn signal(&self, _: Signal) -> bool {
         false
+    }
+
+    /// Gives a running server room for so many descriptors. False where there is no prlimit(1).
+    pub fn raise_descriptors(&self, limit: usize) -> bool {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &self.child.id().to_string(), &format!("--nofile={limit}:")]);
+        prlimit.status().is_ok_and(|status| status.success())
     }
 
     /// Waits until it has ended, and returns how, what else it said on stdout, and how long it took.

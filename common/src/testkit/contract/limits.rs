@@ -34,6 +34,42 @@ pub fn who_waited_for_a_descriptor_is_served_by_a_server_that_spins(exe: &str) {
     assert!(server.log().lines().count() <= 3, "{}", server.log());
 }
 
+/// Nobody leaves and nobody speaks, but there are more descriptors all of a sudden. No event says so, and
+/// everyone who waited is served.
+pub fn who_waited_for_a_descriptor_is_served_although_nobody_leaves(exe: &str) {
+    if cfg!(not(target_os = "linux")) {
+        return skipped("needs prlimit(1)");
+    }
+    let server = Server::start_with_descriptors(exe, 64);
+    let mut crowd = Crowd::connect(&server, 40..64);
+    if !server.raise_descriptors(CLIENTS + 100) {
+        return skipped("needs prlimit(1)");
+    }
+    while !crowd.waiting.is_empty() {
+        crowd.let_one_in();
+    }
+    crowd.inside.iter_mut().for_each(|client| client.round_trip(b"everyone is in"));
+    server.assert_still_serving();
+}
+
+/// The same, but somebody who is in speaks all the time: there is never a pause without an event.
+pub fn who_waited_for_a_descriptor_is_served_although_somebody_talks(exe: &str) {
+    if cfg!(not(target_os = "linux")) {
+        return skipped("needs prlimit(1)");
+    }
+    let server = Server::start_with_descriptors(exe, 64);
+    let mut crowd = Crowd::connect(&server, 40..64);
+    if !server.raise_descriptors(CLIENTS + 100) {
+        return skipped("needs prlimit(1)");
+    }
+    crate::testkit::eventually("everyone is in", || {
+        crowd.inside[0].round_trip(b"blah");
+        crowd.let_in_whoever_is_served();
+        crowd.waiting.is_empty()
+    });
+    server.assert_still_serving();
+}
+
 /// `--max-connections 50` and 200 clients.
 pub fn who_waited_at_the_limit_is_served_when_one_leaves(exe: &str) {
     let server = Server::start_with(exe, &["--max-connections", "50"]);
@@ -94,10 +130,7 @@ impl Crowd {
         // Those who are in prove that the server turns. Now nobody new must come in but those on the way.
         for _ in 0..3 {
             crowd.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
-            while let Some(index) = crowd.served() {
-                let client = crowd.waiting.swap_remove(index);
-                crowd.enter(client);
-            }
+            crowd.let_in_whoever_is_served();
         }
         assert!(room.contains(&crowd.inside.len()), "{} are in", crowd.inside.len());
         crowd
@@ -105,6 +138,14 @@ impl Crowd {
 
     fn served(&self) -> Option<usize> {
         self.waiting.iter().position(|client| !client.has_heard_nothing())
+    }
+
+    #[track_caller]
+    fn let_in_whoever_is_served(&mut self) {
+        while let Some(index) = self.served() {
+            let client = self.waiting.swap_remove(index);
+            self.enter(client);
+        }
     }
 
     #[track_caller]
