@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::testkit::client::{Client, random_bytes};
+use crate::testkit::client::{Client, Flood, random_bytes};
 use crate::testkit::server::{Server, Signal};
 use crate::testkit::{eventually, skipped};
 
@@ -34,7 +34,8 @@ pub fn stops_within_a_second_when_idle(exe: &str) {
     }
 }
 
-/// With clients who are connected: silent ones, one who has just spoken, one who never reads.
+/// With clients who are connected: silent ones, one who has just spoken, one who never reads, and one who
+/// goes on sending as fast as it can.
 pub fn stops_within_a_second_with_clients_connected(exe: &str) {
     let server = Server::start(exe);
     let mut silent: Vec<_> = (0..50).map(|_| server.connect()).collect();
@@ -42,6 +43,7 @@ pub fn stops_within_a_second_with_clients_connected(exe: &str) {
     polite.round_trip(b"hello");
     let mut deaf = server.connect();
     deaf.fill(&random_bytes(1024 * 1024), || polite.round_trip(b"and I?")).expect("cannot fill");
+    let _flood = Flood::start(server.addr());
     if !server.signal(Signal::Terminate) {
         return skipped("needs signals");
     }
