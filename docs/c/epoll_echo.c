@@ -59,7 +59,7 @@ struct connection {
     bool due;           /* it is in the list of those who get a turn */
     bool may_read;      /* there may be bytes to read */
     bool must_drain;    /* FIN, an error or an urgent byte lies behind the bytes: no event will come */
-    bool parting;       /* we have said goodbye while it was still sending */
+    bool parting;       /* we have said goodbye: our FIN is on its way */
 };
 
 /* The clients, by descriptor: the kernel gives the lowest free number, so the table stays dense. */
@@ -321,12 +321,15 @@ static void take_leave(int fd) {
     struct connection *c = &connections[fd];
     if (flush_owed(fd, c) && c->owed != NULL)
         return;
-    shutdown(fd, SHUT_WR);
+    bool sending = c->parting; /* or we would not have come back */
+    if (!c->parting)
+        shutdown(fd, SHUT_WR); /* once, since each time is an event */
+    c->parting = true;
     ssize_t n = 1;
     for (int i = 0; i < DISCARDED_READS && (n = read(fd, buf, READ_SIZE)) > 0; i++)
-        c->parting = true;
+        sending = true;
     bool gone = n == 0 || (n < 0 && errno != EAGAIN);
-    if (gone || !c->parting)
+    if (gone || !sending)
         close_client(fd);
 }
 

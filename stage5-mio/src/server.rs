@@ -268,14 +268,14 @@ fn part(connection: &mut Client, buf: &mut [u8]) -> io::Result<Next> {
     if !connection.flush()? {
         return Ok(Next::Wait);
     }
-    connection.stream.shutdown(Shutdown::Write)?;
+    let parting = mem::replace(&mut connection.marks.parting, true);
+    if !parting {
+        connection.stream.shutdown(Shutdown::Write)?; // once, since each time is an event
+    }
     match read_from_stream(&mut connection.stream, buf)? {
+        ReadOutcome::Bytes(_) => Ok(Next::Again),
         // It was sending, so more may be on the way: wait for its own end.
-        ReadOutcome::Bytes(_) => {
-            connection.marks.parting = true;
-            Ok(Next::Again)
-        }
-        ReadOutcome::NotReady if connection.marks.parting => Ok(Next::Wait),
+        ReadOutcome::NotReady if parting => Ok(Next::Wait),
         ReadOutcome::NotReady | ReadOutcome::End => Ok(Next::Done),
     }
 }

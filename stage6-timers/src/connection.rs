@@ -50,7 +50,7 @@ pub(crate) struct Marks {
     pub(crate) must_drain: bool,
     /// It is in the server's list of those who are due a turn. Turns false when it gets its turn.
     pub(crate) due: bool,
-    /// We have said goodbye while it was still sending.
+    /// We have said goodbye: our FIN is on its way.
     pub(crate) parting: bool,
     /// It is to be told the status as soon as it is not in the middle of a line.
     pub(crate) status_due: bool,

@@ -63,6 +63,7 @@ keeps! {
     stops_within_a_second_when_idle,
     stops_within_a_second_with_clients_connected,
     what_it_has_read_is_still_delivered_when_it_stops,
+    whoever_is_still_sending_gets_a_clean_end_when_it_stops,
     whoever_comes_while_it_stops_is_refused,
     goes_on_under_nohup_when_its_terminal_is_closed,
     says_where_it_listens_and_nothing_else_on_stdout,

@@ -26,6 +26,14 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Lets time pass, for a test that is about time. It is no way to wait for something.
+pub fn pass(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        thread::park_timeout(left);
+    }
+}
+
 /// Says that a test proves nothing on this system. To see it: `cargo test -- --nocapture`.
 pub fn skipped(why: &str) {
     eprintln!("skipped: {why}");

@@ -1,12 +1,13 @@
 //! How a server ends.
 
-use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use crate::testkit::client::{Client, Flood, random_bytes};
 use crate::testkit::server::{Server, Signal};
-use crate::testkit::{eventually, skipped};
+use crate::testkit::{eventually, pass, skipped};
 
 /// What is promised to whoever stops it.
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -77,8 +78,11 @@ fn delivers_what_it_has_read(exe: &str) -> bool {
     let end = client.stream.read_to_end(&mut got);
     eprintln!("{} of {sent} bytes, {unread} never read, and then {end:?}", got.len());
     assert!(got.iter().eq(bytes.iter().cycle().take(got.len())));
+    assert_waits_without_cpu(&server);
+    let _ = client.stream.write_all(b"one more word"); // nobody will read it, and still it is no reset
     assert_clean_end(server);
-    end.is_ok() && got.len() >= sent - unread
+    let reset = client.stream.take_error().expect("SO_ERROR");
+    end.is_ok() && reset.is_none() && got.len() >= sent - unread
 }
 
 /// It owes somebody something and takes its time for that. Whoever comes now is not left in a backlog
@@ -107,6 +111,43 @@ pub fn goes_on_under_nohup_when_its_terminal_is_closed(exe: &str) {
     server.assert_still_serving();
     server.signal(Signal::HangUp);
     server.assert_still_serving();
+}
+
+/// Somebody sends without a pause when the signal comes. They get an end behind what they are owed, and not
+/// a reset; and the server waits for theirs, since a reset would follow if it closed while they send.
+pub fn whoever_is_still_sending_gets_a_clean_end_when_it_stops(exe: &str) {
+    // It waits for half a second only, and a busy machine may not let us look before that is over.
+    let waits_for_their_end = (0..3).any(|_| is_there_until_the_sender_leaves(exe));
+    assert!(waits_for_their_end, "it has closed while they were sending, three times");
+}
+
+fn is_there_until_the_sender_leaves(exe: &str) -> bool {
+    let server = Server::start(exe);
+    let mut client = server.connect();
+    let mut writer = client.stream.try_clone().expect("clone");
+    let sending = thread::spawn(move || while writer.write_all(&[b's'; 64 * 1024]).is_ok() {});
+    client.expect(&vec![b's'; 4 * 1024 * 1024]);
+    if !server.signal(Signal::Terminate) {
+        skipped("needs signals");
+        return true;
+    }
+    let rest = client.stream.read_to_end(&mut Vec::new());
+    pass(Duration::from_millis(50)); // if it has closed, it has ended by then
+    let is_there = server.state() != Some('Z');
+    let _ = client.stream.shutdown(Shutdown::Both);
+    sending.join().expect("it only writes");
+    assert_clean_end(server);
+    rest.is_ok() && is_there
+}
+
+/// It waits for the other side's end, for half a second in all, and does nothing meanwhile.
+#[track_caller]
+fn assert_waits_without_cpu(server: &Server) {
+    let cpu = || server.usage().map_or(Duration::ZERO, |usage| usage.cpu);
+    let before = cpu();
+    pass(Duration::from_millis(200));
+    let burnt = cpu().saturating_sub(before);
+    assert!(burnt < Duration::from_millis(50), "{burnt:?} of CPU while it waits");
 }
 
 /// What does not change for a while. The kernel moves bytes now and then, on timers of its own.
