@@ -58,6 +58,8 @@ keeps! {
     a_reset_leaves_the_others_of_its_batch_alone,
     a_client_that_never_stops_sending_keeps_nobody_waiting,
     who_waited_for_a_descriptor_is_served_when_one_leaves,
+    who_waited_for_a_descriptor_is_served_although_nobody_leaves,
+    who_waited_for_a_descriptor_is_served_although_somebody_talks,
     who_waited_at_the_limit_is_served_when_one_leaves,
     a_bad_limit_is_one_clear_line,
     stops_within_a_second_when_idle,
