@@ -34,7 +34,7 @@ fn bind_and_listen(addr: SocketAddr) -> io::Result<TcpListener> {
     // another minute. On Windows the same option means something else: taking over a port in use.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
-    // An urgent byte (`MSG_OOB`) is a byte like any other, and is echoed in its place: RFC 6093, section 6.
+    // An urgent byte (`MSG_OOB`) is a byte like any other, and is echoed in its place: see RFC 6093.
     // The kernel would keep it apart otherwise. Every accepted socket inherits this.
     socket.set_out_of_band_inline(true)?;
     socket.bind(&addr.into())?;
