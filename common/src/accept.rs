@@ -1,9 +1,13 @@
 //! What an error of `accept(2)` means, and what is said about it.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
+
+use crate::limit::Limit;
+use crate::report::{is_theirs, report};
 
 /// How long to wait before asking again when there was no descriptor for a new client and nobody has
 /// left since. Somebody else on the machine may have given one back, and no event says so. Once a
@@ -18,24 +22,24 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 
 // ANCHOR: classify
 /// What to do after `accept(2)` has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum AcceptError {
     /// Nobody is waiting (`EAGAIN`; only a non-blocking listener says it). Wait for the next event.
     NobodyWaiting,
     /// This client was gone before we got to it, or a signal interrupted us. Take the next one.
     Gone,
     /// No descriptor or no memory for a new client, who stays in the backlog. Asking again at once
-    /// would get the same answer: wait until somebody leaves, or for [`RETRY_PAUSE`].
+    /// would get the same answer: wait until a client leaves, or for [`RETRY_PAUSE`].
     OutOfResources,
     /// The listening socket itself is unusable. There is nothing left to serve.
-    Fatal,
+    Fatal(io::Error),
 }
 
 /// Sorts an error of `accept(2)` by what to do about it.
 ///
 /// Only what says that the *listener* is broken is fatal. An errno that is not in the man page is met
 /// with a pause: then it can neither end the server nor make it spin.
-pub fn classify(error: &io::Error) -> AcceptError {
+fn classify(error: &io::Error) -> AcceptError {
     match error.kind() {
         ErrorKind::WouldBlock => AcceptError::NobodyWaiting,
         // Linux hands over errors that are waiting on the new connection as accept's own (accept(2),
@@ -61,7 +65,9 @@ fn classify_errno(errno: i32) -> AcceptError {
         libc::EPROTO | libc::ENOPROTOOPT | libc::EOPNOTSUPP | libc::EHOSTDOWN => AcceptError::Gone,
         #[cfg(any(target_os = "linux", target_os = "android"))]
         libc::ENONET => AcceptError::Gone,
-        libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK => AcceptError::Fatal,
+        libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK => {
+            AcceptError::Fatal(io::Error::from_raw_os_error(errno))
+        }
         // EMFILE: this process is out of descriptors. ENFILE: the machine is. ENOBUFS, ENOMEM: memory.
         _ => AcceptError::OutOfResources,
     }
@@ -76,51 +82,95 @@ fn classify_errno(errno: i32) -> AcceptError {
     const WSAEINVAL: i32 = 10022;
     const WSAENOTSOCK: i32 = 10038;
     match errno {
-        WSAEBADF | WSAEFAULT | WSAEINVAL | WSAENOTSOCK => AcceptError::Fatal,
+        WSAEBADF | WSAEFAULT | WSAEINVAL | WSAENOTSOCK => {
+            AcceptError::Fatal(io::Error::from_raw_os_error(errno))
+        }
         // WSAEMFILE, WSAENOBUFS.
         _ => AcceptError::OutOfResources,
     }
 }
 
-/// Complaints about not being able to accept: at most one line a minute.
+/// The attempts to accept: how many have failed in a row, and what has been said about it.
 ///
-/// The trouble comes back every time somebody leaves and the next client takes the place, and whoever
-/// likes can connect and leave a thousand times a second. A full log is one more way to stop a server.
-#[derive(Debug, Default)]
-pub struct Complaints {
-    last: Option<Instant>,
+/// The trouble comes back every time a client leaves and the next one takes its place, and a stranger can
+/// connect and leave a thousand times a second. So all of this gets one line a minute.
+#[derive(Debug)]
+pub struct Attempts {
+    failed: u32,
+    complaints: Limit,
 }
 
-impl Complaints {
-    const PAUSE: Duration = Duration::from_secs(60);
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { failed: 0, complaints: Limit::new(1) }
+    }
+}
 
-    /// Says that there is no descriptor or no memory for a new client.
-    pub fn out_of_resources(&mut self, error: &io::Error) {
-        if self.is_due(Instant::now()) {
-            warn!(%error, "cannot accept: new clients wait until somebody leaves");
+impl Attempts {
+    /// After so many failures in a row the clients are not to blame. A security module, seccomp(2) or a
+    /// firewall fails each call before it takes a client from the backlog, and would do so for ever.
+    const MOST_FAILURES: u32 = 64;
+
+    /// Counts an attempt to accept, and sorts its error by what to do about it.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcceptError`]. A lack of resources has been complained about.
+    pub fn sort<T>(&mut self, accepted: io::Result<T>) -> Result<T, AcceptError> {
+        let error = match accepted {
+            Ok(client) => {
+                self.failed = 0;
+                return Ok(client);
+            }
+            Err(error) => error,
+        };
+        self.failed += 1;
+        let sorted = classify(&error);
+        match sorted {
+            AcceptError::NobodyWaiting => self.failed = 0,
+            AcceptError::OutOfResources => self.out_of_resources(&error),
+            AcceptError::Gone if self.failed >= Self::MOST_FAILURES => {
+                self.failed = Self::MOST_FAILURES;
+                self.out_of_resources(&error);
+                return Err(AcceptError::OutOfResources);
+            }
+            AcceptError::Gone | AcceptError::Fatal(_) => {}
         }
+        Err(sorted)
+    }
+
+    /// Sorts an error of the calls that follow accept(2). If the client has left meanwhile, that is its own
+    /// affair. Otherwise the kernel has no memory to watch one more (`ENOSPC`, `ENOMEM`, `ENOBUFS`): this
+    /// client is turned away, and the next one would fare no better.
+    pub fn turned_away(&mut self, client: impl Display, error: io::Error) -> AcceptError {
+        if is_theirs(&error) {
+            report(client, Err(error));
+            return AcceptError::Gone;
+        }
+        if let Some(left_out) = self.complaints.pass(Instant::now()) {
+            warn!(%client, %error, left_out, "turned away: cannot watch a new client");
+        }
+        AcceptError::OutOfResources
     }
 
     /// Says that the server holds as many connections as it was told to.
     pub fn full(&mut self, max_connections: usize) {
-        if self.is_due(Instant::now()) {
-            warn!(max_connections, "full: new clients wait until somebody leaves");
+        if let Some(left_out) = self.complaints.pass(Instant::now()) {
+            warn!(max_connections, left_out, "full: new clients wait until one leaves");
         }
     }
 
     /// Says that there is no thread for a new client, who has been turned away.
     pub fn out_of_threads(&mut self, error: &io::Error) {
-        if self.is_due(Instant::now()) {
-            warn!(%error, "cannot start a thread: new clients are turned away");
+        if let Some(left_out) = self.complaints.pass(Instant::now()) {
+            warn!(%error, left_out, "cannot start a thread: new clients are turned away");
         }
     }
 
-    fn is_due(&mut self, now: Instant) -> bool {
-        let due = self.last.is_none_or(|last| now.duration_since(last) >= Self::PAUSE);
-        if due {
-            self.last = Some(now);
+    fn out_of_resources(&mut self, error: &io::Error) {
+        if let Some(left_out) = self.complaints.pass(Instant::now()) {
+            warn!(%error, left_out, "cannot accept: new clients wait until one leaves");
         }
-        due
     }
 }
 
@@ -128,71 +178,88 @@ impl Complaints {
 mod tests {
     use super::*;
 
-    #[test]
-    fn complaints_come_at_most_once_a_minute() {
-        let t0 = Instant::now();
-        let mut complaints = Complaints::default();
-        assert!(complaints.is_due(t0));
-        assert!(!complaints.is_due(t0 + Duration::from_secs(59)));
-        assert!(complaints.is_due(t0 + Duration::from_secs(60)));
-        assert!(!complaints.is_due(t0 + Duration::from_secs(61)));
-    }
-
-    #[test]
-    fn nobody_waiting_is_told_from_somebody_gone() {
-        assert_eq!(classify(&ErrorKind::WouldBlock.into()), AcceptError::NobodyWaiting);
-        assert_eq!(classify(&ErrorKind::ConnectionAborted.into()), AcceptError::Gone);
-        assert_eq!(classify(&ErrorKind::Interrupted.into()), AcceptError::Gone);
+    /// The name of what an error is sorted as.
+    fn sorted(error: impl Into<io::Error>) -> String {
+        let name = format!("{:?}", classify(&error.into()));
+        name.split('(').next().unwrap_or_default().to_owned()
     }
 
     #[cfg(unix)]
     #[track_caller]
-    fn check(errnos: &[i32], expected: AcceptError) {
+    fn check(errnos: &[i32], expected: &str) {
         for &errno in errnos {
             let error = io::Error::from_raw_os_error(errno);
-            assert_eq!(classify(&error), expected, "{error}");
+            assert_eq!(sorted(io::Error::from_raw_os_error(errno)), expected, "{error}");
         }
+    }
+
+    #[test]
+    fn nobody_waiting_is_told_from_somebody_gone() {
+        assert_eq!(sorted(ErrorKind::WouldBlock), "NobodyWaiting");
+        assert_eq!(sorted(ErrorKind::ConnectionAborted), "Gone");
+        assert_eq!(sorted(ErrorKind::Interrupted), "Gone");
+    }
+
+    #[test]
+    fn the_same_error_64_times_in_a_row_is_no_longer_the_clients_affair() {
+        let mut attempts = Attempts::default();
+        let mut fails = |times: u32, expected: &str| {
+            for _ in 0..times {
+                let error = attempts.sort(Err::<(), _>(ErrorKind::PermissionDenied.into()));
+                assert_eq!(format!("{:?}", error.unwrap_err()), expected);
+            }
+        };
+        fails(63, "Gone");
+        fails(1000, "OutOfResources");
+        assert!(attempts.sort(Ok(())).is_ok());
+        assert_eq!(attempts.failed, 0, "a client who could be accepted ends the row");
+        let none = attempts.sort(Err::<(), _>(ErrorKind::WouldBlock.into()));
+        assert!(matches!(none, Err(AcceptError::NobodyWaiting)));
+        assert_eq!(attempts.failed, 0, "that there is none to accept is no failure");
+    }
+
+    #[test]
+    fn a_client_that_has_left_and_a_kernel_without_memory_are_told_apart() {
+        let mut attempts = Attempts::default();
+        let mut sort = |kind: ErrorKind| format!("{:?}", attempts.turned_away("it", kind.into()));
+        assert_eq!(sort(ErrorKind::ConnectionReset), "Gone");
+        assert_eq!(sort(ErrorKind::StorageFull), "OutOfResources", "ENOSPC");
+        assert_eq!(sort(ErrorKind::OutOfMemory), "OutOfResources", "ENOMEM");
     }
 
     #[cfg(unix)]
     #[test]
     fn an_error_of_one_client_is_not_an_error_of_the_listener() {
-        check(&[libc::EAGAIN, libc::EWOULDBLOCK], AcceptError::NobodyWaiting);
+        check(&[libc::EAGAIN, libc::EWOULDBLOCK], "NobodyWaiting");
         check(
             &[libc::EINTR, libc::ECONNABORTED, libc::ECONNRESET, libc::EPERM, libc::EPROTO],
-            AcceptError::Gone,
+            "Gone",
         );
-        check(
-            &[libc::ENETDOWN, libc::ENETUNREACH, libc::EHOSTDOWN, libc::EHOSTUNREACH],
-            AcceptError::Gone,
-        );
-        check(&[libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ETIMEDOUT], AcceptError::Gone);
+        check(&[libc::ENETDOWN, libc::ENETUNREACH, libc::EHOSTDOWN, libc::EHOSTUNREACH], "Gone");
+        check(&[libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ETIMEDOUT], "Gone");
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        check(&[libc::ENONET], AcceptError::Gone);
+        check(&[libc::ENONET], "Gone");
     }
 
     #[test]
     fn what_has_no_errno_is_about_a_client_who_has_gone() {
-        assert_eq!(classify(&ErrorKind::InvalidInput.into()), AcceptError::Gone);
+        assert_eq!(sorted(ErrorKind::InvalidInput), "Gone");
     }
 
     #[cfg(unix)]
     #[test]
     fn without_descriptors_or_memory_the_client_stays_in_the_backlog() {
-        check(
-            &[libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM],
-            AcceptError::OutOfResources,
-        );
+        check(&[libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM], "OutOfResources");
     }
 
     #[cfg(unix)]
     #[test]
     fn only_a_broken_listener_is_fatal() {
-        check(&[libc::EBADF, libc::EFAULT, libc::EINVAL, libc::ENOTSOCK], AcceptError::Fatal);
+        check(&[libc::EBADF, libc::EFAULT, libc::EINVAL, libc::ENOTSOCK], "Fatal");
         for errno in 1..200 {
             let error = io::Error::from_raw_os_error(errno);
             let named = [libc::EBADF, libc::EFAULT, libc::EINVAL, libc::ENOTSOCK].contains(&errno);
-            assert_eq!(classify(&error) == AcceptError::Fatal, named, "{error}");
+            assert_eq!(matches!(classify(&error), AcceptError::Fatal(_)), named, "{error}");
         }
     }
 }

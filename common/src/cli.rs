@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Command};
 
 use crate::accept::DEFAULT_MAX_CONNECTIONS;
+use crate::stderr::say;
 
 /// Where to listen: all that stages 1 and 2 can be told.
 #[derive(Args, Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct Limited {
     #[arg(default_value = "127.0.0.1:9000", value_parser = parse_addr)]
     pub addr: SocketAddr,
     /// Connections at a time; whoever comes then waits until one leaves
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = parse_max)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = parse_max, allow_hyphen_values = true)]
     pub max_connections: usize,
     /// Say on stderr, once a second, what the loop has done
     #[arg(long)]
@@ -38,16 +39,16 @@ pub struct Timed {
     #[arg(default_value = "127.0.0.1:9000", value_parser = parse_addr)]
     pub addr: SocketAddr,
     /// Connections at a time; whoever comes then waits until one leaves
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = parse_max)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = parse_max, allow_hyphen_values = true)]
     pub max_connections: usize,
     /// Say on stderr, once a second, what the loop has done
     #[arg(long)]
     pub stats: bool,
     /// How often every client is told the status, e.g. 500ms, 5s
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, allow_hyphen_values = true)]
     pub status_interval: Duration,
     /// Close a client that has been silent for this long [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub idle_timeout: Option<Duration>,
 }
 
@@ -73,7 +74,7 @@ fn exit_with(error: &clap::Error) -> ! {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         error.exit();
     }
-    eprintln!("{}", one_line(&error.to_string()));
+    say(one_line(&error.to_string()));
     process::exit(2);
 }
 
@@ -96,9 +97,11 @@ fn one_line(text: &str) -> String {
 /// # Errors
 ///
 /// Says what an address looks like.
-pub fn parse_addr(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "expected an IP address and a port, as in 127.0.0.1:9000 or [::1]:9000".to_owned()
+pub fn parse_addr(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| match text.contains('%') {
+        // std looks up no names; `ip link` and `ifconfig` tell the numbers.
+        true => "expected the interface by its number, and a port, as in [fe80::1%2]:9000",
+        false => "expected an IP address and a port, as in 127.0.0.1:9000 or [::1]:9000",
     })
 }
 
@@ -199,6 +202,27 @@ mod tests {
         );
         assert!(timed(&["--idle-timeout", "1us"]).is_err());
         assert!(timed(&["--idle-timeout", "1000years"]).is_err());
+    }
+
+    #[test]
+    fn a_value_that_begins_with_a_hyphen_is_named_with_its_option() {
+        check_error(
+            &["--idle-timeout", "-5s"],
+            "error: invalid value '-5s' for '--idle-timeout <DURATION>': expected a duration from 1ms to 365days, as in 500ms or 5s",
+        );
+        check_error(
+            &["--max-connections", "-1"],
+            "error: invalid value '-1' for '--max-connections <N>': expected a number from 1 to 1000000",
+        );
+    }
+
+    #[test]
+    fn an_interface_is_named_by_its_number() {
+        assert!(timed(&["[fe80::1%2]:9000"]).is_ok());
+        check_error(
+            &["[fe80::1%eth0]:9000"],
+            "error: invalid value '[fe80::1%eth0]:9000' for '[ADDR]': expected the interface by its number, and a port, as in [fe80::1%2]:9000",
+        );
     }
 
     #[test]

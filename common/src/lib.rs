@@ -6,17 +6,24 @@
 
 pub mod accept;
 pub mod cli;
+mod descriptors;
 mod fatal;
+mod limit;
 mod listen;
 pub mod logging;
 mod report;
+mod run;
 mod signals;
 pub mod stats;
+mod stderr;
 pub mod stream;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
+pub use descriptors::make_room_for;
 pub use fatal::Fatal;
 pub use listen::{BACKLOG, announce, listen};
-pub use report::report;
+pub use report::{Numbered, report};
+pub use run::run;
 pub use signals::signals;
+pub use stderr::{say, wants_colour};

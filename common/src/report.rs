@@ -1,25 +1,37 @@
 //! How the end of a connection is told.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use tracing::{debug, warn};
+
+use crate::limit::Limit;
 
 // ANCHOR: report
 /// Logs how a client left. This is where the trouble of one client ends: nothing is returned.
 ///
 /// That a client hangs up, politely or not, is its own affair and a `debug` line: a flood of resets
-/// is not a flood of log lines. What is left is worth a `warn`.
+/// is not a flood of log lines. What is left is worth a `warn`, ten times a minute at most, since a client
+/// may come back and do the same again.
 pub fn report(client: impl Display, end: io::Result<()>) {
+    static WARNINGS: Mutex<Limit> = Mutex::new(Limit::new(10));
     match end {
         Ok(()) => debug!(%client, "closed"),
         Err(error) if is_theirs(&error) => debug!(%client, %error, "gone"),
-        Err(error) => warn!(%client, %error, "cut off"),
+        Err(error) => {
+            let mut warnings = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(left_out) = warnings.pass(Instant::now()) {
+                warn!(%client, %error, left_out, "cut off");
+            }
+        }
     }
 }
 
 /// Whether the client, or the network between us, ended the connection.
-fn is_theirs(error: &io::Error) -> bool {
+pub(crate) fn is_theirs(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionReset // ECONNRESET: it closed, or was killed, with our bytes unread
@@ -34,6 +46,20 @@ fn is_theirs(error: &io::Error) -> bool {
     )
 }
 // ANCHOR_END: report
+
+/// A client that has a number, in a line of the log: its number, and the address it comes from. The address
+/// is asked for (getpeername(2)) only if the line is written. After a reset the kernel has forgotten it.
+#[derive(Debug)]
+pub struct Numbered<F>(pub usize, pub F);
+
+impl<F: Fn() -> io::Result<SocketAddr>> Display for Numbered<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1() {
+            Ok(peer) => write!(f, "{} ({peer})", self.0),
+            Err(_) => write!(f, "{}", self.0),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -54,6 +80,14 @@ mod tests {
         ] {
             assert!(is_theirs(&kind.into()), "{kind}");
         }
+    }
+
+    #[test]
+    fn a_numbered_client_is_named_with_its_address_while_it_has_one() {
+        let peer = || Ok(SocketAddr::from(([127, 0, 0, 1], 50001)));
+        assert_eq!(Numbered(7_000_003, peer).to_string(), "7000003 (127.0.0.1:50001)");
+        let gone = || Err(ErrorKind::NotConnected.into());
+        assert_eq!(Numbered(7_000_003, gone).to_string(), "7000003");
     }
 
     #[test]

@@ -20,12 +20,15 @@ use std::os::unix::net::UnixStream;
 /// If there are no descriptors for it (`EMFILE`): four are needed, and one of them is given back.
 #[cfg(unix)]
 pub fn signals() -> io::Result<UnixStream> {
+    use nix::sys::signal::{SigSet, Signal};
     use signal_hook::consts::{SIGINT, SIGTERM};
 
     let (ours, handlers) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM] {
         signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;
     }
+    // A parent that has blocked them has blocked them for us too: the mask is inherited (execve(2)).
+    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]).thread_unblock()?;
     ours.set_nonblocking(true)?;
     Ok(ours)
 }

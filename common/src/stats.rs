@@ -13,13 +13,14 @@
 //! | bytes        | how many went back to clients                                                 |
 //! | longest turn | from one wait of the loop to the next, including one that is not over yet     |
 
-use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+
+use crate::stderr::say;
 
 /// How often a line comes.
 const EVERY: Duration = Duration::from_secs(1);
@@ -69,8 +70,7 @@ pub fn turn_begins() {
     TURN_BEGAN.store(nanos(since.elapsed()).max(1), Relaxed);
 }
 
-/// With `--stats`: from now on tells on stderr, once a second, what the loop has done, until nobody reads
-/// stderr any more.
+/// With `--stats`: from now on tells on stderr, once a second, what the loop has done.
 ///
 /// # Errors
 ///
@@ -78,16 +78,13 @@ pub fn turn_begins() {
 pub fn tell_if(asked: bool) -> anyhow::Result<()> {
     if asked {
         let since = *WATCHED_SINCE.get_or_init(Instant::now);
-        let tell = move || {
-            let mut stderr = io::stderr();
-            let _ = tell(since, |line| writeln!(stderr, "{line}"));
-        };
+        let tell = move || tell(since);
         thread::Builder::new().spawn(tell).context("cannot start a thread for --stats")?;
     }
     Ok(())
 }
 
-fn tell(since: Instant, mut say: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+fn tell(since: Instant) {
     let mut last = Totals::default();
     for line in 0_usize.. {
         let due = since + next_line(since.elapsed());
@@ -96,12 +93,11 @@ fn tell(since: Instant, mut say: impl FnMut(&str) -> io::Result<()>) -> io::Resu
         }
         let now = Totals::now();
         if line.is_multiple_of(LINES_PER_HEAD) {
-            say(HEAD)?;
+            say(HEAD);
         }
-        say(&now.line(&last, CLIENTS.load(Relaxed), longest_turn(since.elapsed())))?;
+        say(now.line(&last, CLIENTS.load(Relaxed), longest_turn(since.elapsed())));
         last = now;
     }
-    Ok(())
 }
 
 /// When the next line is due. On the grid: however late a line is, the next one is not later for it, and

@@ -13,40 +13,36 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use anyhow::Context;
-use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
+use common::accept::{AcceptError, Attempts, RETRY_PAUSE};
 use tracing::debug;
 
 /// How much we ask `read(2)` for. Any size is correct; a larger one means fewer system calls.
 const READ_SIZE: usize = 4096;
 
-fn main() -> Result<(), common::Fatal> {
-    let options: common::cli::Address = common::cli::parse(env!("CARGO_PKG_NAME"));
-    common::logging::init();
-    let listener = common::listen(options.addr)?;
-    common::announce(listener.local_addr().context("cannot tell our own address")?)?;
-    serve(&listener).context("cannot accept any more")?;
-    Ok(())
+fn main() -> std::process::ExitCode {
+    common::run(|| {
+        let options: common::cli::Address = common::cli::parse(env!("CARGO_PKG_NAME"));
+        common::logging::init();
+        let listener = common::listen(options.addr)?;
+        common::announce(listener.local_addr().context("cannot tell our own address")?)?;
+        serve(&listener).context("cannot accept any more")
+    })
 }
 
 /// Serves clients for ever, one after the other. An error here is about us, not about a client.
 fn serve(listener: &TcpListener) -> io::Result<()> {
-    let mut complaints = Complaints::default();
+    let mut attempts = Attempts::default();
     loop {
         // accept(2) sleeps until a client has connected.
-        match listener.accept() {
+        match attempts.sort(listener.accept()) {
             Ok((stream, peer)) => {
                 debug!(client = %peer, "connected");
                 common::report(peer, echo(stream));
             }
-            Err(e) => match classify(&e) {
-                AcceptError::Fatal => return Err(e),
-                AcceptError::OutOfResources => {
-                    complaints.out_of_resources(&e);
-                    // The client stays in the backlog, so asking again at once would spin.
-                    thread::park_timeout(RETRY_PAUSE);
-                }
-                AcceptError::Gone | AcceptError::NobodyWaiting => {}
-            },
+            Err(AcceptError::Fatal(e)) => return Err(e),
+            // The client stays in the backlog, so asking again at once would spin.
+            Err(AcceptError::OutOfResources) => thread::park_timeout(RETRY_PAUSE),
+            Err(AcceptError::Gone | AcceptError::NobodyWaiting) => {}
         }
     }
 }

@@ -15,14 +15,16 @@ use anyhow::Context;
 
 use crate::server::Server;
 
-fn main() -> Result<(), common::Fatal> {
-    let options: common::cli::Limited = common::cli::parse(env!("CARGO_PKG_NAME"));
-    common::logging::init();
-    common::stats::tell_if(options.stats)?;
-    let listener = common::listen(options.addr)?;
-    let addr = listener.local_addr().context("cannot tell our own address")?;
-    let mut server = Server::new(listener, options.max_connections).context("cannot start")?;
-    common::announce(addr)?;
-    server.run().context("cannot go on")?;
-    Ok(())
+fn main() -> std::process::ExitCode {
+    common::run(|| {
+        let options: common::cli::Limited = common::cli::parse(env!("CARGO_PKG_NAME"));
+        common::logging::init();
+        common::stats::tell_if(options.stats)?;
+        common::make_room_for(options.max_connections);
+        let listener = common::listen(options.addr)?;
+        let addr = listener.local_addr().context("cannot tell our own address")?;
+        let mut server = Server::new(listener, options.max_connections).context("cannot start")?;
+        common::announce(addr)?;
+        server.run().context("cannot go on")
+    })
 }

@@ -3,11 +3,15 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use common::accept::{AcceptError, Complaints, classify};
+use common::accept::{AcceptError, Attempts};
 use common::stats;
 use tracing::debug;
 
 use crate::connection::{Connection, READ_SIZE, State};
+
+/// How many clients we take in before those that are in already get their turns again. accept(2) and
+/// what follows it take about 10 µs, so this is a millisecond.
+const ACCEPTS_PER_TURN: usize = 128;
 
 /// The whole server: one thread, every client.
 pub(crate) struct Server {
@@ -16,7 +20,7 @@ pub(crate) struct Server {
     max_connections: usize,
     /// Every client reads into this one buffer: one per server, not one per client.
     buf: Vec<u8>,
-    complaints: Complaints,
+    attempts: Attempts,
 }
 
 impl Server {
@@ -28,7 +32,7 @@ impl Server {
             connections: Vec::new(),
             max_connections,
             buf: vec![0; READ_SIZE],
-            complaints: Complaints::default(),
+            attempts: Attempts::default(),
         })
     }
 
@@ -45,34 +49,31 @@ impl Server {
         }
     }
 
-    /// Takes in everyone who waits in the backlog, as far as there is room.
+    /// Takes in the clients that wait in the backlog: as many as there is room for, and as a turn allows.
     fn accept_ready(&mut self) -> io::Result<()> {
-        while self.connections.len() < self.max_connections {
-            match self.listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
-                Err(e) => match classify(&e) {
-                    AcceptError::Fatal => return Err(e),
-                    AcceptError::Gone => {}
-                    AcceptError::NobodyWaiting => return Ok(()),
-                    AcceptError::OutOfResources => {
-                        self.complaints.out_of_resources(&e);
-                        return Ok(());
-                    }
-                },
+        for _ in 0..ACCEPTS_PER_TURN {
+            if self.connections.len() >= self.max_connections {
+                self.attempts.full(self.max_connections);
+                return Ok(());
+            }
+            let accepted = self.attempts.sort(self.listener.accept());
+            match accepted.and_then(|(stream, peer)| self.admit(stream, peer)) {
+                Ok(()) | Err(AcceptError::Gone) => {}
+                Err(AcceptError::NobodyWaiting | AcceptError::OutOfResources) => return Ok(()),
+                Err(AcceptError::Fatal(e)) => return Err(e),
             }
         }
-        self.complaints.full(self.max_connections);
         Ok(())
     }
 
-    /// Takes in one client. Returns nothing: one who has already gone is no error of ours.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+    /// Takes in one client. An error is about this one: the socket closes when it is dropped.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Result<(), AcceptError> {
         debug!(client = %peer, "connected");
         // Without TCP_NODELAY a second small write waits until the first is acknowledged: 40 ms.
-        match stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)) {
-            Ok(()) => self.connections.push(Connection::new(stream, peer)),
-            Err(e) => common::report(peer, Err(e)),
-        }
+        let prepared = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
+        prepared.map_err(|e| self.attempts.turned_away(peer, e))?;
+        self.connections.push(Connection::new(stream, peer));
+        Ok(())
     }
 
     /// Gives one client its turn. It returns nothing on purpose: whatever happens to one client is

@@ -22,21 +22,23 @@ use anyhow::Context;
 use crate::server::Server;
 
 #[cfg(target_os = "linux")]
-fn main() -> Result<(), common::Fatal> {
-    let options: common::cli::Limited = common::cli::parse(env!("CARGO_PKG_NAME"));
-    common::logging::init();
-    common::stats::tell_if(options.stats)?;
-    let listener = common::listen(options.addr)?;
-    let addr = listener.local_addr().context("cannot tell our own address")?;
-    let mut server = Server::new(listener, options.max_connections).context("cannot start")?;
-    common::announce(addr)?;
-    server.run().context("cannot go on")?;
-    Ok(())
+fn main() -> std::process::ExitCode {
+    common::run(|| {
+        let options: common::cli::Limited = common::cli::parse(env!("CARGO_PKG_NAME"));
+        common::logging::init();
+        common::stats::tell_if(options.stats)?;
+        common::make_room_for(options.max_connections);
+        let listener = common::listen(options.addr)?;
+        let addr = listener.local_addr().context("cannot tell our own address")?;
+        let mut server = Server::new(listener, options.max_connections).context("cannot start")?;
+        common::announce(addr)?;
+        server.run().context("cannot go on")
+    })
 }
 
 /// epoll is Linux's. kqueue and IOCP do the same elsewhere, and mio hides the difference.
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
-    eprintln!("stage4-epoll needs Linux; go on to stage5-mio");
+    common::say("stage4-epoll needs Linux; go on to stage5-mio");
     std::process::ExitCode::FAILURE
 }

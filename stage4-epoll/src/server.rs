@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
+use common::accept::{AcceptError, Attempts, RETRY_PAUSE};
 use common::stats;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -16,6 +16,10 @@ use crate::connection::{Connection, READ_SIZE, State};
 
 /// How many events we take from the kernel at a time. The others keep until the next turn.
 const EVENTS_PER_TURN: usize = 1024;
+
+/// How many clients we take in before those that are in already get their turns again. accept(2) and
+/// what follows it take about 10 µs, so this is a millisecond.
+const ACCEPTS_PER_TURN: usize = 128;
 
 /// What we hand to the kernel with a descriptor, and get back with each of its events
 /// (`epoll_data_t`): the number of the descriptor.
@@ -39,7 +43,7 @@ pub(crate) struct Server {
     full: Option<(usize, Instant)>,
     /// Every client reads into this one buffer: one per server, not one per client.
     buf: Vec<u8>,
-    complaints: Complaints,
+    attempts: Attempts,
 }
 
 impl Server {
@@ -56,7 +60,7 @@ impl Server {
             max_connections,
             full: None,
             buf: vec![0; READ_SIZE],
-            complaints: Complaints::default(),
+            attempts: Attempts::default(),
         })
     }
 
@@ -100,24 +104,21 @@ impl Server {
         self.full.is_some_and(|(clients, since)| self.connections.len() < clients || enough(since))
     }
 
-    /// Takes in everyone who waits in the backlog, as far as there is room.
+    /// Takes in the clients that wait in the backlog: as many as there is room for, and as a turn allows. If
+    /// one is left, the kernel names the listener again.
     fn accept_ready(&mut self) -> io::Result<()> {
         if self.connections.len() >= self.max_connections {
-            self.complaints.full(self.max_connections);
+            self.attempts.full(self.max_connections);
             return self.watch_listener(false);
         }
-        while self.connections.len() < self.max_connections {
-            match self.listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
-                Err(e) => match classify(&e) {
-                    AcceptError::Fatal => return Err(e),
-                    AcceptError::Gone => {}
-                    AcceptError::NobodyWaiting => return Ok(()),
-                    AcceptError::OutOfResources => {
-                        self.complaints.out_of_resources(&e);
-                        return self.watch_listener(false);
-                    }
-                },
+        let room = self.max_connections - self.connections.len();
+        for _ in 0..room.min(ACCEPTS_PER_TURN) {
+            let accepted = self.attempts.sort(self.listener.accept());
+            match accepted.and_then(|(stream, peer)| self.admit(stream, peer)) {
+                Ok(()) | Err(AcceptError::Gone) => {}
+                Err(AcceptError::NobodyWaiting) => return Ok(()),
+                Err(AcceptError::OutOfResources) => return self.watch_listener(false),
+                Err(AcceptError::Fatal(e)) => return Err(e),
             }
         }
         Ok(())
@@ -131,15 +132,12 @@ impl Server {
         Ok(self.epoll.modify(&self.listener, &mut EpollEvent::new(flags, LISTENER.0))?)
     }
 
-    /// Takes in one client. Returns nothing: one who has already gone is no error of ours.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+    /// Takes in one client. An error is about this one: the socket closes when it is dropped.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Result<(), AcceptError> {
         debug!(client = %peer, "connected");
-        match self.watch(&stream) {
-            Ok(token) => {
-                self.connections.insert(token, Connection::new(stream, peer));
-            }
-            Err(e) => common::report(peer, Err(e)),
-        }
+        let token = self.watch(&stream).map_err(|e| self.attempts.turned_away(peer, e))?;
+        self.connections.insert(token, Connection::new(stream, peer));
+        Ok(())
     }
 
     /// Asks the kernel to name a new client once whenever something changes. If bytes are here

@@ -45,12 +45,12 @@ pub(crate) struct Marks {
     /// There may be room to write. Turns false when a write was refused.
     pub(crate) may_write: bool,
     /// A short read is not the last: the end of the stream, an error or an urgent byte is behind the
-    /// bytes, and no event will come for it again. So we read on until there is nothing.
+    /// bytes, and no event will come for it again. So we read on until there is nothing, and then it is false.
     pub(crate) must_drain: bool,
     /// It is in the server's list of those who are due a turn. Turns false when it gets its turn.
     pub(crate) due: bool,
-    /// We have said goodbye: our FIN is on its way.
-    pub(crate) parting: bool,
+    /// We are letting it go, and our FIN is on its way.
+    pub(crate) fin_sent: bool,
 }
 
 /// What the server should do with a client after its turn.
@@ -74,17 +74,20 @@ impl<S: Read + Write> Connection<S> {
     pub(crate) fn turn(&mut self, buf: &mut [u8]) -> io::Result<Next> {
         // While we owe bytes we read none. They stay in the kernel, its buffer fills up, TCP closes the
         // window, and the client's write(2) has to wait. That is back-pressure, and it cost us an `if`.
-        if !self.flush()? || !self.marks.may_read {
+        if (self.outbox.is_some() && !self.flush()?) || !self.marks.may_read {
             return Ok(Next::Wait);
         }
         match read_from_stream(&mut self.stream, buf)? {
             ReadOutcome::Bytes(n) => {
                 let drained = SHORT_READ_MEANS_DRAINED && n < buf.len();
                 self.marks.may_read = self.marks.must_drain || !drained;
-                self.send(&buf[..n])
+                self.send(&buf[..n])?;
+                let more = self.marks.may_read && self.outbox.is_none();
+                Ok(if more { Next::Again } else { Next::Wait })
             }
             ReadOutcome::NotReady => {
                 self.marks.may_read = false;
+                self.marks.must_drain = false; // it was an urgent byte, and it has been read
                 Ok(Next::Wait)
             }
             ReadOutcome::End => Ok(Next::Done),
@@ -105,17 +108,25 @@ impl<S: Read + Write> Connection<S> {
         Ok(self.marks.may_write)
     }
 
-    /// Sends bytes, straight from the shared buffer. Those that the kernel does not take are kept.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<Next> {
-        match write_to_stream(&mut self.stream, bytes)? {
-            WriteOutcome::All if self.marks.may_read => Ok(Next::Again),
-            WriteOutcome::All => Ok(Next::Wait),
-            WriteOutcome::NotReady { taken } => {
-                self.outbox.get_or_insert_default().push(&bytes[taken..]);
-                self.marks.may_write = false;
-                Ok(Next::Wait)
+    /// Sends bytes behind those that we owe already. If we owe none, they go out straight from the caller's
+    /// buffer, and only those that the kernel does not take are kept.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over; or we would owe more than an outbox holds.
+    ///
+    /// Inlined, since as a call it makes each message cost 40 instructions more in stage 6.
+    #[inline(always)]
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut left = bytes;
+        if self.outbox.is_none() {
+            match write_to_stream(&mut self.stream, bytes)? {
+                WriteOutcome::All => return Ok(()),
+                WriteOutcome::NotReady { taken } => left = &bytes[taken..],
             }
+            self.marks.may_write = false;
         }
+        self.outbox.get_or_insert_default().push(left)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The bytes we owe a client.
 
+use std::io;
+
 use crate::connection::READ_SIZE;
 
 /// The most bytes an outbox holds: as many as one read brings, since while we owe a client anything
@@ -33,9 +35,15 @@ impl Outbox {
         OUTBOX_LIMIT - self.pending().len()
     }
 
-    /// Adds bytes behind those already waiting. The caller has made sure that there is room.
-    pub(crate) fn push(&mut self, new: &[u8]) {
-        assert!(new.len() <= self.room(), "an outbox has a limit");
+    /// Adds bytes behind those already waiting.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for all of them. None of them is kept then.
+    pub(crate) fn push(&mut self, new: &[u8]) -> io::Result<()> {
+        if new.len() > self.room() {
+            return Err(io::Error::other("it does not read, and its outbox is full"));
+        }
         // Slide down only when at least half is gone, so that a byte is moved once on average. After
         // this, `bytes` is never more than twice as long as what is pending.
         if self.sent >= self.pending().len() {
@@ -43,6 +51,7 @@ impl Outbox {
             self.sent = 0;
         }
         self.bytes.extend_from_slice(new);
+        Ok(())
     }
 
     /// Notes that the kernel has taken the first `n` of the pending bytes.

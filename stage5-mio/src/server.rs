@@ -5,9 +5,9 @@ use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-use common::accept::{AcceptError, Complaints, RETRY_PAUSE, classify};
-use common::stats;
+use common::accept::{AcceptError, Attempts, RETRY_PAUSE};
 use common::stream::{ReadOutcome, read_from_stream};
+use common::{Numbered, stats};
 use mio::event::Event;
 #[cfg(not(unix))]
 use mio::net::TcpStream as SignalStream;
@@ -23,12 +23,19 @@ use crate::table::Table;
 /// How many events we take from the kernel at a time. The others keep until the next turn.
 const EVENTS_PER_TURN: usize = 1024;
 
-/// How many clients we take in before those who are in already get their turns again. accept(2) and
+/// How many turns there are between two looks at the poller. At least so many, since a look costs as much as
+/// a small turn: a client that is the only one with more to say has four turns in a row.
+const FEWEST_TURNS: usize = 4;
+
+/// And at most so many, or a signal would wait until every one of 16,000 clients has been served.
+const MOST_TURNS: usize = 256;
+
+/// How many clients we take in before those that are in already get their turns again. accept(2) and
 /// what follows it take about 10 µs, so this is a millisecond.
 const ACCEPTS_PER_TURN: usize = 128;
 
-/// How long we go on paying what we owe after we were told to stop. Whoever runs us has been promised
-/// that it takes less than a second.
+/// How long we go on paying what we owe after we were told to stop, and wait for the clients to leave. We
+/// have promised to take less than a second.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// The tokens that are no client's: those count from 1,000,000.
@@ -54,17 +61,20 @@ pub(crate) struct Server {
     _signals: SignalStream,
     connections: Table<Client>,
     max_connections: usize,
-    /// The clients who are due a turn, each once: an event has named them, or their last turn was cut
-    /// short. Nobody will name them again, so this is the only record.
+    /// The clients that are due a turn, each once: an event has named them, or their last turn was cut
+    /// short. No event will name them again, so this is the only record.
     due: Vec<Token>,
     /// Somebody may be waiting in the backlog. That too is told only once, so this stays true until
     /// accept(2) itself says that nobody is left.
     accept_pending: bool,
-    /// accept(2) has found no descriptor for a new client. Turns false when it finds one.
-    out_of_descriptors: bool,
+    /// The kernel has no descriptor for a new client, or no memory: when to ask again. `None` as soon as a
+    /// client leaves.
+    retry_at: Option<Instant>,
+    /// We were told to stop: by then it has to be over.
+    stop_at: Option<Instant>,
     /// Every client reads into this one buffer: one per server, not one per client.
     buf: Vec<u8>,
-    complaints: Complaints,
+    attempts: Attempts,
 }
 
 impl Server {
@@ -80,69 +90,93 @@ impl Server {
             poll,
             listener: Some(listener),
             _signals: signals,
-            connections: Table::new(max_connections),
+            connections: Table::new(max_connections)?,
             max_connections,
             due: Vec::new(),
             accept_pending: false,
-            out_of_descriptors: false,
+            retry_at: None,
+            stop_at: None,
             buf: vec![0; READ_SIZE],
-            complaints: Complaints::default(),
+            attempts: Attempts::default(),
         })
     }
 
     /// Serves clients until a signal says to stop. An error here is about us, not about a client.
     pub(crate) fn run(&mut self) -> io::Result<()> {
-        // Locals, not fields: below we walk through them and change `self` at the same time. Both are
-        // used again in every turn, and not allocated anew.
+        // A local, not a field: below we walk through it and change `self` at the same time.
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        let mut turns = Vec::new();
-        loop {
+        while !self.has_stopped() {
             stats::turn_ends(self.connections.len());
             self.wait_for_events(&mut events)?;
             stats::turn_begins();
+            let mut told_to_stop = false;
             for event in &events {
                 match event.token() {
                     LISTENER => self.somebody_knocks(),
-                    STOP => return self.finish(&mut events),
+                    STOP => told_to_stop = self.stop_at.is_none(), // the second is no news
                     token => self.mark(token, event),
                 }
             }
-            mem::swap(&mut self.due, &mut turns);
-            for token in turns.drain(..) {
-                self.serve_client(token, Connection::turn);
+            if told_to_stop {
+                self.stop();
             }
-            // Last, so that clients who left during this turn have made room.
-            if self.accept_pending {
+            self.take_turns();
+            // Last, so that clients that left during this turn have made room.
+            if self.accept_in() == Some(Duration::ZERO) {
                 self.accept_ready()?;
             }
         }
+        Ok(())
+    }
+
+    /// Gives turns to the clients that are due. Who is due another one stands behind the others.
+    fn take_turns(&mut self) {
+        let turns = self.due.len().clamp(FEWEST_TURNS, MOST_TURNS);
+        for taken in 0..turns {
+            let Some(&token) = self.due.get(taken) else {
+                return self.due.clear();
+            };
+            self.serve_client(token);
+        }
+        self.due.drain(..turns);
     }
 
     /// Sleeps in `epoll_wait(2)`, `kevent(2)` or their like until there is something to do.
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = match self.due.is_empty() {
-            true => self.accept_again_in(),
+            true => self.accept_in().or(self.stop_in()),
             false => Some(Duration::ZERO),
         };
-        poll(&mut self.poll, events, timeout)
+        match self.poll.poll(events, timeout) {
+            // A signal cut the sleep short: Ctrl-Z and `fg` is enough. Nothing is lost, and the next turn
+            // works out anew how long to sleep.
+            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
+            done => done,
+        }
     }
 
-    /// How long the backlog can be left alone if no event comes. `None`: for ever.
-    fn accept_again_in(&self) -> Option<Duration> {
-        let pause = if self.out_of_descriptors { RETRY_PAUSE } else { Duration::ZERO };
-        // If nobody waits, or if somebody has to leave first: an event will say so.
-        (self.accept_pending && !self.is_full()).then_some(pause)
+    /// When to ask accept(2), counted from now. `None`: an event will say so, since there is no client in the
+    /// backlog, or one of ours has to leave first.
+    fn accept_in(&self) -> Option<Duration> {
+        let pause = |at: Instant| at.saturating_duration_since(Instant::now());
+        let wanted = self.accept_pending && !self.is_full();
+        wanted.then(|| self.retry_at.map_or(Duration::ZERO, pause))
+    }
+
+    /// When a stop has to be over.
+    fn stop_in(&self) -> Option<Duration> {
+        self.stop_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     fn is_full(&self) -> bool {
         self.connections.len() >= self.max_connections
     }
 
-    /// Notes that somebody has connected. They may have to wait.
+    /// Notes that a client has connected. It may have to wait.
     fn somebody_knocks(&mut self) {
         self.accept_pending = true;
         if self.is_full() {
-            self.complaints.full(self.max_connections);
+            self.attempts.full(self.max_connections);
         }
     }
 
@@ -160,42 +194,44 @@ impl Server {
         }
     }
 
-    /// Takes in those who wait in the backlog: as many as there is room for, and as a turn allows.
+    /// Takes in the clients that wait in the backlog: as many as there is room for, and as a turn allows.
     fn accept_ready(&mut self) -> io::Result<()> {
         for _ in 0..ACCEPTS_PER_TURN {
-            if self.is_full() {
-                return Ok(());
-            }
             let Some(listener) = &self.listener else { return Ok(()) };
-            match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
-                Err(e) => match classify(&e) {
-                    AcceptError::Fatal => return Err(e),
-                    AcceptError::Gone => {}
-                    AcceptError::NobodyWaiting => {
-                        self.accept_pending = false;
-                        return Ok(());
-                    }
-                    AcceptError::OutOfResources => {
-                        self.out_of_descriptors = true;
-                        self.complaints.out_of_resources(&e);
-                        return Ok(());
-                    }
-                },
+            let accepted = self.attempts.sort(listener.accept());
+            match accepted.and_then(|(stream, peer)| self.admit(stream, peer)) {
+                Ok(()) if self.is_full() => return self.ask_who_is_left(),
+                Ok(()) | Err(AcceptError::Gone) => {}
+                Err(AcceptError::NobodyWaiting) => {
+                    self.accept_pending = false;
+                    return Ok(());
+                }
+                Err(AcceptError::OutOfResources) => {
+                    self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+                    return Ok(());
+                }
+                Err(AcceptError::Fatal(e)) => return Err(e),
             }
         }
         Ok(())
     }
 
-    /// Takes in one client. Returns nothing: one who has already gone is no error of ours.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        self.out_of_descriptors = false;
+    /// One event may have told of two clients, and the last place is taken. Asked anew, the poller names the
+    /// listener once more if a client is waiting, and then we can say that it has to.
+    fn ask_who_is_left(&mut self) -> io::Result<()> {
+        let Some(listener) = &mut self.listener else { return Ok(()) };
+        self.poll.registry().reregister(listener, LISTENER, Interest::READABLE)
+    }
+
+    /// Takes in one client. An error is about this one: the socket closes when it is dropped.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Result<(), AcceptError> {
+        self.retry_at = None;
         let token = self.connections.insert(Connection::new(stream));
         debug!(client = token.0, %peer, "connected");
-        if let Err(e) = self.watch(token) {
-            common::report(token.0, Err(e));
-            self.close(token);
-        }
+        self.watch(token).map_err(|e| {
+            self.connections.remove(&token);
+            self.attempts.turned_away(peer, e)
+        })
     }
 
     /// Asks the poller to name a new client once whenever something changes. A fresh socket can be
@@ -213,79 +249,70 @@ impl Server {
 
     /// Gives one client its turn. It returns nothing on purpose: whatever happens to one client is
     /// dealt with here and cannot end the loop.
-    fn serve_client(&mut self, token: Token, turn: fn(&mut Client, &mut [u8]) -> io::Result<Next>) {
+    fn serve_client(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         connection.marks.due = false;
-        let end = match turn(connection, &mut self.buf) {
-            Ok(Next::Wait) => return,
+        let next = match self.stop_at.is_some() {
+            true => part(connection, &mut self.buf),
+            false => connection.turn(&mut self.buf),
+        };
+        match next {
+            Ok(Next::Wait) => {}
             Ok(Next::Again) => {
                 connection.marks.due = true;
                 self.due.push(token);
-                return;
             }
-            Ok(Next::Done) => Ok(()),
-            Err(e) => Err(e),
-        };
-        common::report(token.0, end);
-        self.close(token);
+            Ok(Next::Done) => self.close(token, Ok(())),
+            Err(e) => self.close(token, Err(e)),
+        }
     }
 
     /// Lets go of one client. Dropping its stream closes the descriptor, and with the last descriptor
     /// of a socket the kernel stops watching it: there is nothing to take back.
-    fn close(&mut self, token: Token) {
-        self.connections.remove(&token);
+    fn close(&mut self, token: Token, end: io::Result<()>) {
+        let Some(connection) = self.connections.remove(&token) else { return };
+        self.retry_at = None; // there may be room for another
+        common::report(Numbered(token.0, || connection.stream.peer_addr()), end);
     }
 
-    /// The end: takes in nobody, answers nobody, and gives what we owe one chance to go out. It is the
-    /// same loop, with another turn for the clients.
-    fn finish(&mut self, events: &mut Events) -> io::Result<()> {
-        self.listener = None; // whoever comes now is refused at once, and can try elsewhere
-        info!(connections = self.connections.len(), "stopping");
-        let deadline = Instant::now() + STOP_GRACE;
-        self.due = self.connections.tokens();
-        while self.connections.len() > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                // They do not read, or they go on sending.
-                warn!(connections = self.connections.len(), "out of time");
-                break;
-            }
-            for token in mem::take(&mut self.due) {
-                self.serve_client(token, part);
-            }
-            let timeout = if self.due.is_empty() { left } else { Duration::ZERO };
-            poll(&mut self.poll, events, Some(timeout))?;
-            events.iter().for_each(|event| self.mark(event.token(), event));
+    /// We were told to stop: takes in no client, and gives those that are here their last turns.
+    fn stop(&mut self) {
+        let stop_at = Instant::now() + STOP_GRACE;
+        self.listener = None; // a client that comes now is refused at once, and can try elsewhere
+        self.accept_pending = false;
+        for token in mem::take(&mut self.due) {
+            self.serve_client(token); // what came before the signal, or with it, is answered
         }
-        Ok(())
+        self.stop_at = Some(stop_at);
+        info!(connections = self.connections.len(), "stopping");
+        self.due = self.connections.tokens().collect();
+    }
+
+    /// Whether we were told to stop and are done with that: every client has left, or the time is over.
+    fn has_stopped(&self) -> bool {
+        let here = self.connections.len();
+        let is_over = self.stop_in().is_some_and(|left| here == 0 || left.is_zero());
+        if is_over && here > 0 {
+            warn!(connections = here, "out of time"); // they do not read, or do not leave
+        }
+        is_over
     }
 }
 
-/// Pays a client what we owe and then says goodbye: the FIN goes behind the last byte, and what comes is
-/// taken from the kernel, unanswered. This is known as a lingering close: close(2) with input unread would
-/// send a reset, and that destroys what is still on its way to the client (RFC 2525, section 2.17).
+/// One of the last turns of a client that we let go of. It gets what we owe, and then our FIN. What it still
+/// sends is read and thrown away, until it has sent its own FIN. This is a lingering close: close(2) with
+/// input unread, or input that comes after it, would make the kernel send a reset, and a reset destroys
+/// what is still on its way to the client (RFC 2525, section 2.17).
 fn part(connection: &mut Client, buf: &mut [u8]) -> io::Result<Next> {
     if !connection.flush()? {
         return Ok(Next::Wait);
     }
-    let parting = mem::replace(&mut connection.marks.parting, true);
-    if !parting {
-        connection.stream.shutdown(Shutdown::Write)?; // once, since each time is an event
+    if !mem::replace(&mut connection.marks.fin_sent, true) {
+        connection.stream.shutdown(Shutdown::Write)?;
     }
-    match read_from_stream(&mut connection.stream, buf)? {
-        ReadOutcome::Bytes(_) => Ok(Next::Again),
-        // It was sending, so more may be on the way: wait for its own end.
-        ReadOutcome::NotReady if parting => Ok(Next::Wait),
-        ReadOutcome::NotReady | ReadOutcome::End => Ok(Next::Done),
-    }
-}
-
-/// Sleeps until there is an event or the time is up, and takes the events. `None`: no limit of time.
-fn poll(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-    match poll.poll(events, timeout) {
-        // A signal cut the sleep short: Ctrl-Z and `fg` is enough. Nothing is lost; whoever called us
-        // works out anew how long to sleep.
-        Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
-        done => done,
-    }
+    Ok(match read_from_stream(&mut connection.stream, buf)? {
+        ReadOutcome::Bytes(_) => Next::Again,
+        ReadOutcome::NotReady => Next::Wait,
+        ReadOutcome::End => Next::Done,
+    })
 }

@@ -248,6 +248,19 @@ fn with_the_end_in_sight_a_short_read_is_followed_by_another() {
 }
 
 #[test]
+fn after_an_urgent_byte_has_been_read_a_message_is_one_read_again() {
+    let mut connection = readable(Script::new(&[Short, Bytes, WouldBlock, Short, Bytes, Bytes]));
+    connection.marks.must_drain = true;
+    assert_eq!(turn(&mut connection), Next::Again);
+    assert_eq!(turn(&mut connection), Next::Wait, "there was nothing behind it");
+    connection.marks.may_read = true;
+    assert_eq!(
+        turn(&mut connection),
+        if SHORT_READ_MEANS_DRAINED { Next::Wait } else { Next::Again }
+    );
+}
+
+#[test]
 fn half_close_gets_every_byte_back_and_then_is_done() {
     // "abcd" and FIN came together, and the kernel takes one byte, then none, then the rest.
     let mut connection = readable(Script::new(&[Bytes, Short, WouldBlock, WouldBlock, Bytes, End]));
@@ -337,18 +350,40 @@ fn an_error_while_paying_is_the_end_even_if_there_are_bytes_to_read() {
 #[test]
 fn what_the_server_adds_to_the_outbox_goes_out_in_the_next_turn_before_any_echo() {
     let mut connection = readable(Script::new(&[Bytes, Short, Bytes]));
-    connection.outbox.get_or_insert_default().push(b"status\n");
+    connection.outbox.get_or_insert_default().push(b"status\n").unwrap();
     turn(&mut connection);
     assert_eq!(&connection.stream.taken()[..7], b"status\n");
     assert_eq!(&connection.stream.taken()[7..], connection.stream.fed());
     assert!(connection.outbox.is_none(), "an empty outbox is given back");
 }
 
+/// A protocol that greets, or whose answers are longer than what is asked.
+#[test]
+fn what_is_sent_goes_behind_what_is_owed() {
+    let mut connection = readable(Script::new(&[Short, WouldBlock, Bytes]));
+    connection.send(b"greetings, ").unwrap();
+    connection.send(b"and welcome").unwrap();
+    assert_eq!(connection.stream.taken(), b"g", "the second does not overtake the first");
+    connection.marks.may_write = true;
+    assert!(connection.flush().unwrap());
+    assert_eq!(connection.stream.taken(), b"greetings, and welcome");
+}
+
+#[test]
+fn an_answer_that_has_no_place_is_the_end_of_this_client_and_of_no_other() {
+    let mut connection = readable(Script::endless(WouldBlock));
+    connection.send(&[7; OUTBOX_LIMIT]).unwrap();
+    let error = connection.send(b"x").unwrap_err();
+    assert_eq!(error.to_string(), "it does not read, and its outbox is full");
+    let error = readable(Script::endless(WouldBlock)).send(&[7; OUTBOX_LIMIT + 1]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::Other);
+}
+
 #[test]
 fn flush_tells_whether_everything_is_paid_and_never_reads() {
     let mut connection = readable(Script::new(&[Short, WouldBlock, Bytes, Bytes]));
     assert!(connection.flush().unwrap(), "nothing was owed");
-    connection.outbox.get_or_insert_default().push(b"abc");
+    connection.outbox.get_or_insert_default().push(b"abc").unwrap();
     assert!(!connection.flush().unwrap());
     assert_eq!(owed(&connection), 2);
     connection.marks.may_write = true;

@@ -29,7 +29,7 @@ fn check(table: &mut Table<u32>, model: &HashMap<Token, u32>, ever: &[Token]) {
     for token in ever {
         assert_eq!(table.get_mut(token).copied(), model.get(token).copied(), "{token:?}");
     }
-    let mut tokens = table.tokens();
+    let mut tokens: Vec<_> = table.tokens().collect();
     let mut expected: Vec<_> = model.keys().copied().collect();
     tokens.sort();
     expected.sort();
@@ -42,7 +42,7 @@ proptest! {
 
     #[test]
     fn it_is_a_map_whose_keys_are_new_every_time(ops in prop::collection::vec(op(), 0..100)) {
-        let mut table = Table::new(8);
+        let mut table = Table::new(8).unwrap();
         let mut model = HashMap::new();
         let mut ever = Vec::new();
         let mut most = 0;
@@ -74,7 +74,7 @@ proptest! {
 
 #[test]
 fn a_stale_token_finds_nobody_although_its_slot_is_taken_again() {
-    let mut table = Table::new(8);
+    let mut table = Table::new(8).unwrap();
     let old = table.insert("old");
     assert_eq!(table.remove(&old), Some("old"));
     let new = table.insert("new");
@@ -86,7 +86,7 @@ fn a_stale_token_finds_nobody_although_its_slot_is_taken_again() {
 
 #[test]
 fn removing_twice_frees_one_slot() {
-    let mut table = Table::new(8);
+    let mut table = Table::new(8).unwrap();
     let token = table.insert(1);
     assert_eq!(table.remove(&token), Some(1));
     assert_eq!(table.remove(&token), None);
@@ -97,7 +97,7 @@ fn removing_twice_frees_one_slot() {
 
 #[test]
 fn a_token_in_a_log_can_be_read() {
-    let mut table = Table::new(8);
+    let mut table = Table::new(8).unwrap();
     let first: Vec<_> = (1..=4).map(|client| table.insert(client)).collect();
     assert_eq!(first, [1_000_000, 2_000_001, 3_000_002, 4_000_003].map(Token));
     table.remove(&first[3]);
@@ -110,7 +110,7 @@ fn a_token_in_a_log_can_be_read() {
 
 #[test]
 fn a_token_is_never_one_of_the_first_million_which_are_the_servers_own() {
-    let mut table = Table::new(8);
+    let mut table = Table::new(8).unwrap();
     for _ in 0..100 {
         let token = table.insert(());
         assert!(token.0 >= MAX_SLOTS);
@@ -124,7 +124,7 @@ fn a_token_is_never_one_of_the_first_million_which_are_the_servers_own() {
 
 #[test]
 fn a_client_who_left_while_others_came_leaves_no_gap() {
-    let mut table = Table::new(8);
+    let mut table = Table::new(8).unwrap();
     let tokens: Vec<_> = (0..100).map(|client| table.insert(client)).collect();
     for token in tokens.iter().step_by(3) {
         table.remove(token);
@@ -134,26 +134,33 @@ fn a_client_who_left_while_others_came_leaves_no_gap() {
         table.insert(client);
     }
     assert_eq!(table.slots.len(), 100);
-    let slots: HashSet<_> = table.tokens().iter().map(|token| token.0 % MAX_SLOTS).collect();
+    let slots: HashSet<_> = table.tokens().map(|token| token.0 % MAX_SLOTS).collect();
     assert_eq!(slots, (0..100).collect());
 }
 
 #[test]
 fn a_table_does_not_move_until_there_are_more_clients_than_it_was_made_for() {
-    let mut table = Table::new(1000);
-    let room = table.slots.capacity();
+    let mut table = Table::new(1000).unwrap();
+    let room = |table: &Table<u8>| (table.slots.capacity(), table.clients.capacity());
+    let before = room(&table);
     for _ in 0..1000 {
-        table.insert(());
+        table.insert(7);
     }
-    assert_eq!(table.slots.capacity(), room, "it grew, which keeps everyone waiting");
+    assert_eq!(room(&table), before, "it grew, which keeps everyone waiting");
     assert_eq!(table.len(), 1000);
 }
 
 #[test]
 #[should_panic(expected = "the table is full")]
 fn a_million_and_one_clients_are_a_fault_of_the_caller() {
-    let mut table = Table::new(MAX_SLOTS);
+    let mut table = Table::new(MAX_SLOTS).unwrap();
     for _ in 0..=MAX_SLOTS {
         table.insert(());
     }
+}
+
+#[test]
+fn a_table_that_the_kernel_does_not_promise_is_an_error() {
+    let error = Table::<[u8; 1 << 40]>::new(MAX_SLOTS).err().expect("an exbibyte");
+    assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
 }

@@ -39,7 +39,7 @@ proptest! {
             match op {
                 Op::Push(n) => {
                     let new: Vec<_> = stream.by_ref().take(n.min(outbox.room())).collect();
-                    outbox.push(&new);
+                    outbox.push(&new).unwrap();
                     model.extend(&new);
                     let (kept, pending) = (outbox.bytes.len(), outbox.pending().len());
                     assert!(kept <= 2 * pending, "{kept} bytes kept for {pending}");
@@ -66,10 +66,10 @@ fn a_new_outbox_is_empty_and_holds_no_memory() {
 #[test]
 fn what_is_consumed_is_gone_and_the_rest_keeps_its_order() {
     let mut outbox = Outbox::default();
-    outbox.push(b"hello");
+    outbox.push(b"hello").unwrap();
     outbox.consume(2);
     assert_eq!(outbox.pending(), b"llo");
-    outbox.push(b" there");
+    outbox.push(b" there").unwrap();
     assert_eq!(outbox.pending(), b"llo there");
     outbox.consume(9);
     assert_eq!(outbox.pending(), b"");
@@ -79,8 +79,8 @@ fn what_is_consumed_is_gone_and_the_rest_keeps_its_order() {
 fn consuming_or_pushing_nothing_changes_nothing() {
     let mut outbox = Outbox::default();
     outbox.consume(0);
-    outbox.push(b"");
-    outbox.push(b"ab");
+    outbox.push(b"").unwrap();
+    outbox.push(b"ab").unwrap();
     outbox.consume(0);
     assert_eq!(outbox.pending(), b"ab");
 }
@@ -88,27 +88,29 @@ fn consuming_or_pushing_nothing_changes_nothing() {
 #[test]
 fn it_holds_exactly_its_limit() {
     let mut outbox = Outbox::default();
-    outbox.push(&[7; OUTBOX_LIMIT]);
+    outbox.push(&[7; OUTBOX_LIMIT]).unwrap();
     assert_eq!(outbox.room(), 0);
     outbox.consume(1);
     assert_eq!(outbox.room(), 1);
-    outbox.push(b"x");
+    outbox.push(b"x").unwrap();
     assert_eq!(outbox.pending().last(), Some(&b'x'));
 }
 
 #[test]
-#[should_panic(expected = "an outbox has a limit")]
-fn one_byte_beyond_the_limit_is_a_fault_of_the_caller() {
+fn one_byte_beyond_the_limit_is_refused_and_leaves_the_others_alone() {
     let mut outbox = Outbox::default();
-    outbox.push(&[7; OUTBOX_LIMIT]);
-    outbox.push(b"x");
+    outbox.push(&[7; OUTBOX_LIMIT - 1]).unwrap();
+    let error = outbox.push(b"xy").unwrap_err();
+    assert_eq!(error.to_string(), "it does not read, and its outbox is full");
+    assert_eq!(outbox.pending(), [7; OUTBOX_LIMIT - 1]);
+    outbox.push(b"x").unwrap();
 }
 
 #[test]
 #[should_panic(expected = "more bytes taken than there were")]
 fn consuming_what_is_not_there_is_a_fault_of_the_caller() {
     let mut outbox = Outbox::default();
-    outbox.push(b"ab");
+    outbox.push(b"ab").unwrap();
     outbox.consume(1);
     outbox.consume(2);
 }
@@ -119,12 +121,12 @@ fn moving_64_mib_through_a_full_outbox_moves_each_byte_once_more_at_most() {
     const TOTAL: usize = 64 << 20;
     const WRITE: usize = 4096;
     let mut outbox = Outbox::default();
-    outbox.push(&[0; OUTBOX_LIMIT]);
+    outbox.push(&[0; OUTBOX_LIMIT]).unwrap();
     let mut moved = 0;
     for _ in 0..TOTAL / WRITE {
         outbox.consume(WRITE);
         let (sent, pending) = (outbox.sent, outbox.pending().len());
-        outbox.push(&[0; WRITE]);
+        outbox.push(&[0; WRITE]).unwrap();
         if outbox.sent < sent {
             moved += pending;
         }
