@@ -49,6 +49,13 @@
 #define STOP_MILLIS 500
 /* Reads of unanswered input from a client that we leave, 32 MiB: more than the kernel holds for one. */
 #define DISCARDED_READS 512
+/* A machine that was switched off says no goodbye. The kernel asks after a minute of silence, and gives up
+ * after two: 60 s + 6 * 10 s. While we owe bytes it does not ask, so they have a limit of their own: two
+ * minutes in which the client takes none of them, even if it is there. */
+#define KEEPALIVE_IDLE_SECONDS 60
+#define KEEPALIVE_INTERVAL_SECONDS 10
+#define KEEPALIVE_PROBES 6
+#define UNACKNOWLEDGED_MILLIS 120000
 
 /* One client. What the kernel tells us once and we have not used up is a flag here. */
 struct connection {
@@ -218,11 +225,8 @@ static bool have_slot(int fd) {
 }
 
 static void admit(int fd) {
-    int yes = 1;
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.fd = fd};
-    /* TCP_NODELAY: or a second small write waits until the first is acknowledged, 40 ms. */
-    if (!have_slot(fd) || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0 ||
-        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+    if (!have_slot(fd) || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
         close(fd);
         return;
     }
@@ -383,12 +387,24 @@ static struct addrinfo *parse_addr(const char *text) {
 }
 
 static void listen_on(const char *text) {
-    int yes = 1;
+    static const struct { int level, name, value; } options[] = {
+        {SOL_SOCKET, SO_REUSEADDR, 1},
+        /* On Linux the clients' sockets inherit the rest. */
+        {SOL_SOCKET, SO_OOBINLINE, 1},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS},
+        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS},
+        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLIS},
+        {IPPROTO_TCP, TCP_NODELAY, 1}, /* or a second small write waits for the first's ACK, 40 ms */
+    };
     struct addrinfo *addr = parse_addr(text);
     listen_fd = socket(addr->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (listen_fd < 0 || setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
-        setsockopt(listen_fd, SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes) < 0 || /* inherited by clients */
-        bind(listen_fd, addr->ai_addr, addr->ai_addrlen) < 0 || listen(listen_fd, BACKLOG) < 0)
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (listen_fd < 0 ||
+            setsockopt(listen_fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) < 0)
+            die(text);
+    if (bind(listen_fd, addr->ai_addr, addr->ai_addrlen) < 0 || listen(listen_fd, BACKLOG) < 0)
         die(text);
     freeaddrinfo(addr);
 }
