@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -428,6 +429,15 @@ static void watch(int fd, uint32_t how) {
         die("epoll_ctl");
 }
 
+/* As many descriptors as we may have. The soft limit is low only for the sake of select(2). */
+static void raise_limit(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        die("getrlimit");
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files); /* if it fails, we go on with those that we have */
+}
+
 /* SIGINT and SIGTERM become readable bytes: one more descriptor to sleep on. */
 static int open_signals(void) {
     sigset_t set;
@@ -453,6 +463,7 @@ int main(int argc, char **argv) {
             addr = argv[i];
         }
     }
+    raise_limit();
     signal_fd = open_signals();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (signal_fd < 0 || epoll_fd < 0)
