@@ -147,7 +147,7 @@ static enum outcome echo(int fd, struct connection *c) {
     if (n < 0 && errno == EINTR)
         return AGAIN;
     if (n < 0 && errno == EAGAIN) {
-        c->may_read = false;
+        c->may_read = c->must_drain = false;
         return WAIT;
     }
     if (n <= 0)
