@@ -39,12 +39,14 @@
 #define EVENTS_PER_TURN 1024
 /* Clients taken in per turn: about a millisecond's worth. */
 #define ACCEPTS_PER_TURN 128
+/* Failures of accept(2) in a row that are each taken for one client's; then the trouble is ours. */
+#define MAX_ACCEPT_FAILURES 64
 /* Handshakes the kernel finishes ahead of accept(2): Linux's own upper limit, net.core.somaxconn. */
 #define BACKLOG 4096
 /* The most clients at a time, and so the most memory: each can be owed READ_SIZE bytes. */
 #define DEFAULT_MAX_CONNECTIONS 16384
 #define MOST_CONNECTIONS 1000000
-/* How soon to try accept(2) again when there was no descriptor: someone else may have given one back. */
+/* How soon to try accept(2) again when there was no descriptor: another process may have given one back. */
 #define RETRY_MILLIS 1000
 /* How long we go on paying what we owe after we were told to stop. */
 #define STOP_MILLIS 500
@@ -82,7 +84,7 @@ static size_t due_len;
 
 static int epoll_fd, listen_fd, signal_fd;
 static bool accept_pending;     /* stays true until accept4(2) itself says that nobody is left */
-static bool out_of_descriptors; /* accept4(2) has found none for the last client */
+static int64_t retry_at;        /* no accept4(2) before that, unless a client leaves */
 static char buf[READ_SIZE];     /* every client reads into this one */
 
 enum outcome { WAIT, AGAIN, DONE };
@@ -185,6 +187,7 @@ static void close_client(int fd) {
     connections[fd] = (struct connection){0};
     clients--;
     close(fd);
+    retry_at = 0; /* a descriptor for the next one */
 }
 
 static void serve_client(int fd) {
@@ -200,6 +203,17 @@ static void serve_client(int fd) {
         close_client(fd);
         break;
     }
+}
+
+static int64_t now_millis(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int millis_until(int64_t when) {
+    int64_t left = when - now_millis();
+    return left > 0 ? (int)left : 0;
 }
 
 /* Makes room for a client with this descriptor. */
@@ -225,25 +239,27 @@ static bool have_slot(int fd) {
     return true;
 }
 
-static void admit(int fd) {
+/* False: there is no memory for this client, or no place in the epoll set. */
+static bool admit(int fd) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.fd = fd};
     if (!have_slot(fd) || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
         close(fd);
-        return;
+        return false;
     }
     connections[fd] = (struct connection){.open = true};
     clients++;
+    return true;
 }
 
 static void accept_ready(void) {
+    static int failures; /* since the last client that came in */
     for (int i = 0; i < ACCEPTS_PER_TURN && clients < max_connections; i++) {
         int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            out_of_descriptors = false;
-            admit(fd);
+        if (fd >= 0 && admit(fd)) {
+            failures = 0;
             continue;
         }
-        switch (errno) {
+        switch (fd >= 0 ? ENOMEM : errno) {
         case EAGAIN:
             accept_pending = false;
             return;
@@ -252,14 +268,17 @@ static void accept_ready(void) {
         case EINVAL:
         case ENOTSOCK:
             die("accept4");
+        default: /* this one has gone already: accept(2), "Error handling" */
+            if (++failures < MAX_ACCEPT_FAILURES)
+                break;
+            /* fall through */
         case EMFILE:
         case ENFILE:
         case ENOBUFS:
         case ENOMEM:
-            out_of_descriptors = true;
+            failures = 0;
+            retry_at = now_millis() + RETRY_MILLIS;
             return;
-        default:
-            break; /* this one has gone already: accept(2), "Error handling" */
         }
     }
 }
@@ -276,13 +295,14 @@ static void mark(const struct epoll_event *event) {
         push_due(event->data.fd);
 }
 
+/* How many milliseconds the backlog has to wait; -1: until an event. */
+static int accept_in(void) {
+    return accept_pending && clients < max_connections ? millis_until(retry_at) : -1;
+}
+
 /* How long to sleep in epoll_wait(2); -1: until an event. */
 static int timeout(void) {
-    if (due_len > 0)
-        return 0;
-    if (!accept_pending || clients >= max_connections)
-        return -1;
-    return out_of_descriptors ? RETRY_MILLIS : 0;
+    return due_len > 0 ? 0 : accept_in();
 }
 
 static int wait_for(struct epoll_event *events, int millis) {
@@ -312,7 +332,7 @@ static void run(void) {
         due_len = 0;
         for (size_t i = 0; i < len; i++)
             serve_client(turns[i]);
-        if (accept_pending) /* last: who left during this turn has made room */
+        if (accept_in() == 0) /* last: who left during this turn has made room */
             accept_ready();
     }
 }
@@ -336,12 +356,6 @@ static void take_leave(int fd) {
     bool gone = n == 0 || (n < 0 && errno != EAGAIN);
     if (gone || !sending)
         close_client(fd);
-}
-
-static int64_t now_millis(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static void finish(void) {
