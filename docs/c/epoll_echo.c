@@ -17,6 +17,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -36,19 +38,28 @@
 #define READS_PER_TURN 16
 /* Events taken from the kernel at a time. The others keep until the next turn. */
 #define EVENTS_PER_TURN 1024
+/* Clients served per turn, which is how long a signal has to wait. The others stay due, in their order. */
+#define CLIENTS_PER_TURN 256
 /* Clients taken in per turn: about a millisecond's worth. */
 #define ACCEPTS_PER_TURN 128
+/* Failures of accept(2) in a row that are each taken for one client's; then the trouble is ours. */
+#define MAX_ACCEPT_FAILURES 64
 /* Handshakes the kernel finishes ahead of accept(2): Linux's own upper limit, net.core.somaxconn. */
 #define BACKLOG 4096
 /* The most clients at a time, and so the most memory: each can be owed READ_SIZE bytes. */
 #define DEFAULT_MAX_CONNECTIONS 16384
 #define MOST_CONNECTIONS 1000000
-/* How soon to try accept(2) again when there was no descriptor: someone else may have given one back. */
+/* How soon to try accept(2) again when there was no descriptor: another process may have given one back. */
 #define RETRY_MILLIS 1000
-/* How long we go on paying what we owe after we were told to stop. */
+/* How long the clients have, in all, to take what we owe and to leave after we were told to stop. */
 #define STOP_MILLIS 500
-/* Reads of unanswered input from a client that we leave, 32 MiB: more than the kernel holds for one. */
-#define DISCARDED_READS 512
+/* A machine that was switched off says no goodbye. The kernel asks after a minute of silence, and gives up
+ * after two: 60 s + 6 * 10 s. While we owe bytes it does not ask, so they have a limit of their own: two
+ * minutes in which the client takes none of them, even if it is there. */
+#define KEEPALIVE_IDLE_SECONDS 60
+#define KEEPALIVE_INTERVAL_SECONDS 10
+#define KEEPALIVE_PROBES 6
+#define UNACKNOWLEDGED_MILLIS 120000
 
 /* One client. What the kernel tells us once and we have not used up is a flag here. */
 struct connection {
@@ -59,7 +70,8 @@ struct connection {
     bool due;           /* it is in the list of those who get a turn */
     bool may_read;      /* there may be bytes to read */
     bool must_drain;    /* FIN, an error or an urgent byte lies behind the bytes: no event will come */
-    bool parting;       /* we have said goodbye: our FIN is on its way */
+    bool parting;       /* we stop, and it has had its last answer: what it still sends is discarded */
+    bool fin_sent;      /* and nothing is owed: our FIN is on its way */
 };
 
 /* The clients, by descriptor: the kernel gives the lowest free number, so the table stays dense. */
@@ -68,14 +80,15 @@ static size_t slots;
 static size_t clients;
 static size_t max_connections = DEFAULT_MAX_CONNECTIONS;
 
-/* Who is due a turn. Each is in it once, so it is never longer than the table. */
-static int *due, *turns;
+/* The clients that are due a turn, each once, and behind them those that come back in this very turn. */
+static int *due;
 static size_t due_len;
 
 static int epoll_fd, listen_fd, signal_fd;
-static bool accept_pending;     /* stays true until accept4(2) itself says that nobody is left */
-static bool out_of_descriptors; /* accept4(2) has found none for the last client */
-static char buf[READ_SIZE];     /* every client reads into this one */
+static bool accept_pending; /* stays true until accept4(2) itself says that nobody is left */
+static int64_t retry_at;    /* no accept4(2) before that, unless a client leaves */
+static int64_t stop_at;     /* when a stop is over, even for clients that are left; 0: no signal yet */
+static char buf[READ_SIZE]; /* every client reads into this one */
 
 enum outcome { WAIT, AGAIN, DONE };
 
@@ -139,7 +152,7 @@ static enum outcome echo(int fd, struct connection *c) {
     if (n < 0 && errno == EINTR)
         return AGAIN;
     if (n < 0 && errno == EAGAIN) {
-        c->may_read = false;
+        c->may_read = c->must_drain = false;
         return WAIT;
     }
     if (n <= 0)
@@ -147,10 +160,23 @@ static enum outcome echo(int fd, struct connection *c) {
     /* A short read has emptied the socket: epoll(7), the last question. It saves the read(2) that only
      * says EAGAIN. But perhaps there is one more thing to read. */
     c->may_read = c->must_drain || n == READ_SIZE;
+    if (c->parting)
+        return c->may_read ? AGAIN : WAIT;
     ssize_t sent = send_all(fd, buf, (size_t)n);
     if (sent < 0 || (sent < n && !keep(c, buf + sent, (size_t)(n - sent))))
         return DONE;
     return c->owed == NULL && c->may_read ? AGAIN : WAIT;
+}
+
+/* The goodbye, when we stop: no more answers, and behind what we owe our FIN. Then we take in what comes and
+ * wait for the client's own end, even of a silent one. close(2) with input unread, or a word from the client
+ * after close(2), is a reset; and a reset destroys what is still on its way to the client. */
+static void part(int fd, struct connection *c) {
+    c->parting = true;
+    if (c->owed != NULL || c->fin_sent)
+        return;
+    shutdown(fd, SHUT_WR); /* once, since each time is an event */
+    c->fin_sent = true;
 }
 
 /* One turn: what we owe, then some reads. While we owe we do not read: the bytes stay in the kernel, TCP
@@ -161,6 +187,8 @@ static enum outcome turn(int fd, struct connection *c) {
     enum outcome next = c->owed == NULL && c->may_read ? AGAIN : WAIT;
     for (int i = 0; i < READS_PER_TURN && next == AGAIN; i++)
         next = echo(fd, c);
+    if (stop_at != 0 && next != DONE)
+        part(fd, c);
     return next;
 }
 
@@ -177,6 +205,7 @@ static void close_client(int fd) {
     connections[fd] = (struct connection){0};
     clients--;
     close(fd);
+    retry_at = 0; /* a descriptor for the next one */
 }
 
 static void serve_client(int fd) {
@@ -194,6 +223,27 @@ static void serve_client(int fd) {
     }
 }
 
+/* The first clients that are due, each in its turn. Those that are due another come behind the rest. */
+static void serve_due(void) {
+    size_t len = due_len < CLIENTS_PER_TURN ? due_len : CLIENTS_PER_TURN;
+    for (size_t i = 0; i < len; i++)
+        serve_client(due[i]);
+    due_len -= len;
+    if (due_len > 0) /* seldom, and a memmove(3) of nothing takes 15 instructions */
+        memmove(due, due + len, due_len * sizeof *due);
+}
+
+static int64_t now_millis(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int millis_until(int64_t when) {
+    int64_t left = when - now_millis();
+    return left > 0 ? (int)left : 0;
+}
+
 /* Makes room for a client with this descriptor. */
 static bool have_slot(int fd) {
     size_t want = slots == 0 ? 64 : slots;
@@ -201,44 +251,36 @@ static bool have_slot(int fd) {
         want *= 2;
     if (want == slots)
         return true;
-    void *table = realloc(connections, want * sizeof *connections);
-    if (table != NULL)
-        connections = table;
-    void *list = realloc(due, want * sizeof *due);
-    if (list != NULL)
-        due = list;
-    void *other = realloc(turns, want * sizeof *turns);
-    if (other != NULL)
-        turns = other;
-    if (table == NULL || list == NULL || other == NULL)
+    struct connection *table = realloc(connections, want * sizeof *table);
+    if (table == NULL)
         return false;
-    memset(connections + slots, 0, (want - slots) * sizeof *connections);
+    memset(table + slots, 0, (want - slots) * sizeof *table);
+    connections = table;
     slots = want;
     return true;
 }
 
-static void admit(int fd) {
-    int yes = 1;
+/* False: there is no memory for this client, or no place in the epoll set. */
+static bool admit(int fd) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, .data.fd = fd};
-    /* TCP_NODELAY: or a second small write waits until the first is acknowledged, 40 ms. */
-    if (!have_slot(fd) || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0 ||
-        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+    if (!have_slot(fd) || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
         close(fd);
-        return;
+        return false;
     }
     connections[fd] = (struct connection){.open = true};
     clients++;
+    return true;
 }
 
 static void accept_ready(void) {
+    static int failures; /* since the last client that came in */
     for (int i = 0; i < ACCEPTS_PER_TURN && clients < max_connections; i++) {
         int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            out_of_descriptors = false;
-            admit(fd);
+        if (fd >= 0 && admit(fd)) {
+            failures = 0;
             continue;
         }
-        switch (errno) {
+        switch (fd >= 0 ? ENOMEM : errno) {
         case EAGAIN:
             accept_pending = false;
             return;
@@ -247,14 +289,17 @@ static void accept_ready(void) {
         case EINVAL:
         case ENOTSOCK:
             die("accept4");
+        default: /* this one has gone already: accept(2), "Error handling" */
+            if (++failures < MAX_ACCEPT_FAILURES)
+                break;
+            /* fall through */
         case EMFILE:
         case ENFILE:
         case ENOBUFS:
         case ENOMEM:
-            out_of_descriptors = true;
+            failures = 0;
+            retry_at = now_millis() + RETRY_MILLIS;
             return;
-        default:
-            break; /* this one has gone already: accept(2), "Error handling" */
         }
     }
 }
@@ -271,13 +316,16 @@ static void mark(const struct epoll_event *event) {
         push_due(event->data.fd);
 }
 
+/* How many milliseconds the backlog has to wait; -1: until an event. */
+static int accept_in(void) {
+    return accept_pending && clients < max_connections ? millis_until(retry_at) : -1;
+}
+
 /* How long to sleep in epoll_wait(2); -1: until an event. */
 static int timeout(void) {
     if (due_len > 0)
         return 0;
-    if (!accept_pending || clients >= max_connections)
-        return -1;
-    return out_of_descriptors ? RETRY_MILLIS : 0;
+    return stop_at != 0 ? millis_until(stop_at) : accept_in();
 }
 
 static int wait_for(struct epoll_event *events, int millis) {
@@ -287,72 +335,39 @@ static int wait_for(struct epoll_event *events, int millis) {
     return n < 0 ? 0 : n; /* EINTR: Ctrl-Z and fg is enough for that */
 }
 
-/* Returns when a signal has told us to stop. */
+/* The same loop goes on for a while, but no client comes in, and each one has a last turn. */
+static void stop(void) {
+    close(listen_fd); /* before we say so: from here on a new client is refused, and can try elsewhere */
+    close(signal_fd);
+    accept_pending = false;
+    stop_at = now_millis() + STOP_MILLIS;
+    for (size_t fd = 0; fd < slots; fd++)
+        if (connections[fd].open && !connections[fd].due)
+            push_due((int)fd);
+    struct pollfd err = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&err, 1, 0) == 1 && err.revents == POLLOUT) /* or write(2) may sleep: a full pipe, Ctrl-S */
+        fprintf(stderr, "epoll_echo: stopping, with %zu connections\n", clients);
+}
+
+/* Returns when a signal has told us to stop, and the clients have left or their time is up. */
 static void run(void) {
     static struct epoll_event events[EVENTS_PER_TURN];
-    for (;;) {
+    while (stop_at == 0 || (clients > 0 && millis_until(stop_at) > 0)) {
+        bool told = false;
         int n = wait_for(events, timeout());
         for (int i = 0; i < n; i++) {
             if (events[i].data.fd == signal_fd)
-                return;
-            if (events[i].data.fd == listen_fd)
+                told = true;
+            else if (events[i].data.fd == listen_fd)
                 accept_pending = true;
             else
                 mark(&events[i]);
         }
-        int *batch = due;
-        size_t len = due_len;
-        due = turns;
-        turns = batch;
-        due_len = 0;
-        for (size_t i = 0; i < len; i++)
-            serve_client(turns[i]);
-        if (accept_pending) /* last: who left during this turn has made room */
+        if (told) /* not before the whole batch is marked: its events do not come again */
+            stop();
+        serve_due();
+        if (accept_in() == 0) /* last: who left during this turn has made room */
             accept_ready();
-    }
-}
-
-/* --- the end ------------------------------------------------------------------------------------- */
-
-/* Pays what it will take; once nothing is owed, closes. close(2) with input unread sends a reset, and a
- * reset destroys what is still on its way to the client: so first the FIN, then the input goes unread. A
- * client that was sending may have more on the way: we wait for its own end. */
-static void take_leave(int fd) {
-    struct connection *c = &connections[fd];
-    if (flush_owed(fd, c) && c->owed != NULL)
-        return;
-    bool sending = c->parting; /* or we would not have come back */
-    if (!c->parting)
-        shutdown(fd, SHUT_WR); /* once, since each time is an event */
-    c->parting = true;
-    ssize_t n = 1;
-    for (int i = 0; i < DISCARDED_READS && (n = read(fd, buf, READ_SIZE)) > 0; i++)
-        sending = true;
-    bool gone = n == 0 || (n < 0 && errno != EAGAIN);
-    if (gone || !sending)
-        close_client(fd);
-}
-
-static int64_t now_millis(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void finish(void) {
-    static struct epoll_event events[EVENTS_PER_TURN];
-    int64_t deadline = now_millis() + STOP_MILLIS;
-    fprintf(stderr, "epoll_echo: stopping, with %zu connections\n", clients);
-    close(listen_fd);
-    close(signal_fd);
-    for (size_t fd = 0; fd < slots; fd++)
-        if (connections[fd].open)
-            take_leave((int)fd);
-    for (int64_t left; clients > 0 && (left = deadline - now_millis()) > 0;) {
-        int n = wait_for(events, (int)left);
-        for (int i = 0; i < n; i++)
-            if (connections[events[i].data.fd].open)
-                take_leave(events[i].data.fd);
     }
 }
 
@@ -383,12 +398,24 @@ static struct addrinfo *parse_addr(const char *text) {
 }
 
 static void listen_on(const char *text) {
-    int yes = 1;
+    static const struct { int level, name, value; } options[] = {
+        {SOL_SOCKET, SO_REUSEADDR, 1},
+        /* On Linux the clients' sockets inherit the rest. */
+        {SOL_SOCKET, SO_OOBINLINE, 1},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS},
+        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS},
+        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLIS},
+        {IPPROTO_TCP, TCP_NODELAY, 1}, /* or a second small write waits for the first's ACK, 40 ms */
+    };
     struct addrinfo *addr = parse_addr(text);
     listen_fd = socket(addr->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (listen_fd < 0 || setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
-        setsockopt(listen_fd, SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes) < 0 || /* inherited by clients */
-        bind(listen_fd, addr->ai_addr, addr->ai_addrlen) < 0 || listen(listen_fd, BACKLOG) < 0)
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (listen_fd < 0 ||
+            setsockopt(listen_fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) < 0)
+            die(text);
+    if (bind(listen_fd, addr->ai_addr, addr->ai_addrlen) < 0 || listen(listen_fd, BACKLOG) < 0)
         die(text);
     freeaddrinfo(addr);
 }
@@ -412,8 +439,19 @@ static void watch(int fd, uint32_t how) {
         die("epoll_ctl");
 }
 
+/* As many descriptors as we may have. The soft limit is low only for the sake of select(2). */
+static void raise_limit(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        die("getrlimit");
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files); /* if it fails, we go on with those that we have */
+}
+
 /* SIGINT and SIGTERM become readable bytes: one more descriptor to sleep on. */
 static int open_signals(void) {
+    signal(SIGPIPE, SIG_IGN); /* that a line cannot be written is no reason to end */
+    signal(SIGXFSZ, SIG_IGN); /* the same for a file at its limit (RLIMIT_FSIZE) */
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -437,15 +475,16 @@ int main(int argc, char **argv) {
             addr = argv[i];
         }
     }
+    raise_limit();
     signal_fd = open_signals();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (signal_fd < 0 || epoll_fd < 0)
+    due = malloc((max_connections + CLIENTS_PER_TURN) * sizeof *due);
+    if (signal_fd < 0 || epoll_fd < 0 || due == NULL)
         die("cannot start");
     listen_on(addr != NULL ? addr : "127.0.0.1:9000");
     watch(listen_fd, EPOLLIN | EPOLLET);
     watch(signal_fd, EPOLLIN);
     announce();
     run();
-    finish();
     return 0;
 }

@@ -109,7 +109,9 @@ impl Server {
         let script = "ulimit -S -n \"$0\" && exec \"$@\"";
         command.args(["-c", script, &limit.to_string(), exe]);
         command.args(arguments(exe, &[], "127.0.0.1:0"));
-        Self::spawn(command).with_log()
+        let server = Self::spawn(command).with_log();
+        server.raise_descriptors(limit); // again: it may have raised its soft limit to the hard one
+        server
     }
 
     #[track_caller]
