@@ -48,6 +48,7 @@ common::testkit::contract! {
     exits_when_its_error_is_stuck,
     a_port_in_use_is_one_clear_line,
     a_bad_address_or_option_is_one_clear_line,
+    an_interface_that_has_a_name_is_one_clear_line,
     somebody_elses_address_is_one_clear_line,
     help_and_version_are_no_errors,
     listens_on_ipv6_too,

@@ -33,6 +33,7 @@ common::testkit::contract! {
     who_waited_at_the_limit_is_served_when_one_leaves,
     says_that_it_is_full_only_when_somebody_waits,
     a_bad_limit_is_one_clear_line,
+    a_negative_limit_is_one_clear_line,
     a_signal_kills_it,
 
     // How it is started, and what it says.
@@ -53,6 +54,7 @@ common::testkit::contract! {
     exits_when_its_error_is_stuck,
     a_port_in_use_is_one_clear_line,
     a_bad_address_or_option_is_one_clear_line,
+    an_interface_that_has_a_name_is_one_clear_line,
     somebody_elses_address_is_one_clear_line,
     help_and_version_are_no_errors,
     listens_on_ipv6_too,

@@ -35,6 +35,7 @@ common::testkit::contract! {
     who_waited_at_the_limit_is_served_when_one_leaves,
     says_that_it_is_full_only_when_somebody_waits,
     a_bad_limit_is_one_clear_line,
+    a_negative_limit_is_one_clear_line,
     stops_within_a_second_when_idle,
     stops_within_a_second_with_clients_connected,
     stops_within_a_second_on_two_signals_in_a_row,
@@ -56,6 +57,7 @@ common::testkit::contract! {
     timers_of_clients_who_have_left_do_not_pile_up,
     a_sweep_keeps_the_timers_of_those_who_are_here,
     a_bad_duration_is_one_clear_line,
+    a_negative_duration_is_one_clear_line,
 
     // How it is started, and what it says.
     says_where_it_listens_and_nothing_else_on_stdout,
@@ -75,6 +77,7 @@ common::testkit::contract! {
     exits_when_its_error_is_stuck,
     a_port_in_use_is_one_clear_line,
     a_bad_address_or_option_is_one_clear_line,
+    an_interface_that_has_a_name_is_one_clear_line,
     somebody_elses_address_is_one_clear_line,
     help_and_version_are_no_errors,
     listens_on_ipv6_too,

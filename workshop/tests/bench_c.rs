@@ -62,6 +62,7 @@ keeps! {
     who_waited_for_a_descriptor_is_served_although_somebody_talks,
     who_waited_at_the_limit_is_served_when_one_leaves,
     a_bad_limit_is_one_clear_line,
+    a_negative_limit_is_one_clear_line,
     stops_within_a_second_when_idle,
     stops_within_a_second_with_clients_connected,
     stops_within_a_second_on_two_signals_in_a_row,
