@@ -96,7 +96,11 @@ fn shortened(line: &str) -> String {
     if line.len() < LONGEST_LINE {
         return line.to_owned(); // and one byte is left for a newline in front
     }
-    line[..line.floor_char_boundary(LONGEST_LINE - 1 - END.len())].to_owned() + END
+    let mut end = LONGEST_LINE - 1 - END.len();
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line[..end].to_owned() + END
 }
 
 /// stderr, without waiting.

@@ -1,5 +1,9 @@
 //! A server under test: the real binary, as a child process, on a port of its own.
 
+mod launch;
+
+pub use launch::{full_pipe, nameless_file, run_prepared, small_pipe, takes_more, terminal};
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -134,14 +138,8 @@ impl Server {
 
     /// Reads the log as it is written, so that the server never waits for us.
     fn with_log(mut self) -> Self {
-        let mut stderr = self.child.stderr.take().expect("stderr is piped");
-        let log = Arc::clone(&self.log);
-        thread::spawn(move || {
-            let mut buf = [0; 4096];
-            while let Ok(n @ 1..) = stderr.read(&mut buf) {
-                log.lock().expect("log").push_str(&String::from_utf8_lossy(&buf[..n]));
-            }
-        });
+        let stderr = self.child.stderr.take().expect("stderr is piped");
+        self.read_log_from(stderr);
         self
     }
 
@@ -201,9 +199,7 @@ impl Server {
 
     /// Gives a running server room for so many descriptors. False where there is no prlimit(1).
     pub fn raise_descriptors(&self, limit: usize) -> bool {
-        let mut prlimit = Command::new("prlimit");
-        prlimit.args(["--pid", &self.child.id().to_string(), &format!("--nofile={limit}:")]);
-        prlimit.status().is_ok_and(|status| status.success())
+        self.change_limit(&format!("--nofile={limit}:"))
     }
 
     /// Waits until it has ended, and returns how, what else it said on stdout, and how long it took.
@@ -262,9 +258,7 @@ impl Drop for Server {
 /// Runs a server that is expected to end by itself, and returns what it said.
 #[track_caller]
 pub fn run(exe: &str, args: &[&str]) -> Output {
-    let mut child = command(exe).args(args).spawn().expect("cannot start the server");
-    wait(&mut child);
-    child.wait_with_output().expect("cannot read what it said")
+    run_prepared(exe, args, |_| ())
 }
 
 /// What a server is started with. Stage 6 speaks up every ten seconds if it is not told otherwise, and a

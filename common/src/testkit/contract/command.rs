@@ -85,6 +85,34 @@ pub fn a_bad_limit_is_one_clear_line(exe: &str) {
     }
 }
 
+/// With a blank, `-1` is the option's value all the same, and no option of its own.
+pub fn a_negative_limit_is_one_clear_line(exe: &str) {
+    assert_names_both(exe, "--max-connections", "-1");
+}
+
+/// The same for durations.
+pub fn a_negative_duration_is_one_clear_line(exe: &str) {
+    assert_names_both(exe, "--idle-timeout", "-5s");
+    assert_names_both(exe, "--status-interval", "-5s");
+}
+
+#[track_caller]
+fn assert_names_both(exe: &str, option: &str, value: &str) {
+    let output = run(exe, &[option, value]);
+    assert_eq!(output.status.code(), Some(2), "{option} {value}");
+    assert_one_line(&output, option);
+    assert_one_line(&output, value);
+}
+
+/// Addresses of a link need the interface: as a number, and the error says so.
+pub fn an_interface_that_has_a_name_is_one_clear_line(exe: &str) {
+    let addr = "[fe80::1%eth0]:9000";
+    let output = run(exe, &[addr]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_one_line(&output, addr);
+    assert_one_line(&output, "[fe80::1%2]:9000");
+}
+
 /// `[::1]` is an address like any other.
 pub fn listens_on_ipv6_too(exe: &str) {
     if TcpListener::bind("[::1]:0").is_err() {

@@ -2,11 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use crate::testkit::client::{Client, Flood, random_bytes};
-use crate::testkit::server::{Server, Signal};
+use crate::testkit::server::{Server, Signal, full_pipe};
 use crate::testkit::{eventually, pass, skipped};
 
 /// What is promised to whoever stops it.
@@ -51,6 +52,54 @@ pub fn stops_within_a_second_with_clients_connected(exe: &str) {
     assert_clean_end(server);
     assert_eq!(polite.read_to_end(), b"", "a clean end, not a reset");
     assert_eq!(silent[0].read_to_end(), b"", "a clean end, not a reset");
+}
+
+/// Its log is a full pipe, and it has something to say when it stops.
+pub fn stops_within_a_second_when_its_log_is_stuck(exe: &str) {
+    let Some((_unread, stderr)) = full_pipe() else { return skipped("needs a pipe to fill") };
+    let server = Server::prepared(exe, &[], &[], |command| {
+        command.stderr(stderr);
+    });
+    let mut polite = server.connect();
+    polite.round_trip(b"hello");
+    server.signal(Signal::Terminate);
+    assert_clean_end(server);
+    assert_eq!(polite.read_to_end(), b"", "a clean end, not a reset");
+}
+
+/// A signal that is blocked in the parent is blocked in the child, until the child says otherwise: see
+/// signal(7).
+pub fn stops_although_its_parent_has_blocked_the_signals(exe: &str) {
+    let through = ["env", "--block-signal=TERM,INT"];
+    let knows = Command::new(through[0]).args([through[1], "true"]).output();
+    if !knows.is_ok_and(|output| output.status.success()) {
+        return skipped("needs env --block-signal");
+    }
+    for signal in [Signal::Interrupt, Signal::Terminate] {
+        let server = Server::prepared(exe, &[], &through, |_| ());
+        server.assert_still_serving();
+        server.signal(signal);
+        assert_clean_end(server);
+    }
+}
+
+/// A person presses Ctrl-C again, a supervisor sends another signal. It owes something, so it has not ended
+/// when the second one comes.
+pub fn stops_within_a_second_on_two_signals_in_a_row(exe: &str) {
+    use Signal::{Interrupt, Terminate};
+    for (first, second) in [(Terminate, Terminate), (Interrupt, Terminate)] {
+        let server = Server::start(exe);
+        let mut polite = server.connect();
+        let mut deaf = server.connect();
+        let bytes = random_bytes(1024 * 1024);
+        deaf.fill(&bytes, || polite.round_trip(b"and I?")).expect("cannot fill");
+        if !server.signal(first) {
+            return skipped("needs signals");
+        }
+        server.wait_for_log("stopping");
+        server.signal(second);
+        assert_clean_end(server);
+    }
 }
 
 /// A client has its bytes in the kernel's buffers, the server's outbox and its own unread input when
@@ -104,7 +153,7 @@ pub fn whoever_comes_while_it_stops_is_refused(exe: &str) {
 
 /// Whoever starts it with `nohup` and closes the terminal wants it to go on.
 pub fn goes_on_under_nohup_when_its_terminal_is_closed(exe: &str) {
-    if std::process::Command::new("nohup").arg("--version").output().is_err() {
+    if Command::new("nohup").arg("--version").output().is_err() {
         return skipped("needs nohup");
     }
     let server = Server::start_under_nohup(exe);

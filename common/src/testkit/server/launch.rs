@@ -1,0 +1,145 @@
+//! Servers in surroundings that fail: a log that is full, stuck or a terminal, a parent with its own limits.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::{Server, arguments, command, wait};
+
+impl Server {
+    /// Starts it through another program, e.g. `env`, with what `prepare` changes, e.g. its stderr.
+    #[track_caller]
+    pub fn prepared(
+        exe: &str,
+        options: &[&str],
+        through: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let words = [through, &[exe]].concat();
+        let mut command = command(words[0]);
+        command.args(&words[1..]).args(arguments(exe, options, "127.0.0.1:0"));
+        prepare(&mut command);
+        let mut server = Self::spawn(command);
+        if let Some(stderr) = server.child.stderr.take() {
+            server.read_log_from(stderr);
+        }
+        server
+    }
+
+    /// Reads the log as it is written, from now on. Until then a pipe or a terminal of ours may fill up.
+    pub fn read_log_from(&self, mut log: impl Read + Send + 'static) {
+        let text = Arc::clone(&self.log);
+        thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = log.read(&mut buf) {
+                text.lock().expect("log").push_str(&String::from_utf8_lossy(&buf[..n]));
+            }
+        });
+    }
+
+    /// Changes a limit of the running server, e.g. `--fsize=unlimited:`. False where there is no prlimit(1).
+    pub fn change_limit(&self, limit: &str) -> bool {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &self.child.id().to_string(), limit]);
+        prlimit.status().is_ok_and(|status| status.success())
+    }
+}
+
+/// Runs a server that is expected to end by itself, with what `prepare` changes.
+#[track_caller]
+pub fn run_prepared(exe: &str, args: &[&str], prepare: impl FnOnce(&mut Command)) -> Output {
+    let mut command = command(exe);
+    prepare(command.args(args));
+    let mut child = command.spawn().expect("cannot start the server");
+    drop(command); // it holds a copy of the descriptors that `prepare` gave to it
+    wait(&mut child);
+    child.wait_with_output().expect("cannot read what it said")
+}
+
+/// A pipe that is as small as the system makes it: 4 KiB on Linux.
+#[cfg(unix)]
+#[track_caller]
+pub fn small_pipe() -> Option<(io::PipeReader, io::PipeWriter)> {
+    let (reader, writer) = io::pipe().expect("cannot make a pipe");
+    #[cfg(target_os = "linux")]
+    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).expect("F_SETPIPE_SZ");
+    Some((reader, writer))
+}
+
+/// The same, filled up with empty lines: the next write(2) sleeps until we read.
+#[cfg(unix)]
+#[track_caller]
+pub fn full_pipe() -> Option<(io::PipeReader, io::PipeWriter)> {
+    use std::io::Write;
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+    let (reader, mut writer) = small_pipe()?;
+    // O_NONBLOCK belongs to the pipe, not to our descriptor: the server must not inherit it.
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
+    for size in [4096, 1] {
+        while writer.write(&[b'\n'; 4096][..size]).is_ok() {}
+    }
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("F_SETFL");
+    Some((reader, writer))
+}
+
+/// A pseudo-terminal: the side of a person, who sees and types, and the side of a program. See pty(7).
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub fn terminal() -> Option<(File, File)> {
+    let pty = nix::pty::openpty(None, None).expect("cannot open a terminal");
+    Some((pty.master.into(), pty.slave.into()))
+}
+
+/// Whether poll(2) says that a terminal takes more.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub fn takes_more(terminal: &File) -> bool {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    let mut wanted = [PollFd::new(terminal.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut wanted, PollTimeout::ZERO).expect("poll");
+    wanted[0].any() == Some(true)
+}
+
+/// Pipes that can be filled without waiting: not here.
+#[cfg(not(unix))]
+pub fn small_pipe() -> Option<(io::PipeReader, io::PipeWriter)> {
+    None
+}
+
+/// Pipes that can be filled without waiting: not here.
+#[cfg(not(unix))]
+pub fn full_pipe() -> Option<(io::PipeReader, io::PipeWriter)> {
+    None
+}
+
+/// Terminals whose behaviour we have measured: not here.
+#[cfg(not(target_os = "linux"))]
+pub fn terminal() -> Option<(File, File)> {
+    None
+}
+
+/// Terminals whose behaviour we have measured: not here.
+#[cfg(not(target_os = "linux"))]
+pub fn takes_more(_: &File) -> bool {
+    true
+}
+
+/// A file without a name, opened twice: to write to, and to read from the beginning.
+#[track_caller]
+pub fn nameless_file() -> (File, File) {
+    static FILES: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("testkit-{}-{}", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    let writer = File::create_new(&path).expect("cannot make a file");
+    let reader = File::open(&path).expect("cannot open it again");
+    let _ = fs::remove_file(&path);
+    (writer, reader)
+}
