@@ -109,16 +109,12 @@ impl Server {
             stats::turn_ends(self.connections.len());
             self.wait_for_events(&mut events)?;
             stats::turn_begins();
-            let mut told_to_stop = false;
             for event in &events {
                 match event.token() {
                     LISTENER => self.somebody_knocks(),
-                    STOP => told_to_stop = self.stop_at.is_none(), // the second is no news
+                    STOP => self.stop(),
                     token => self.mark(token, event),
                 }
-            }
-            if told_to_stop {
-                self.stop();
             }
             self.take_turns();
             // Last, so that clients that left during this turn have made room.
@@ -174,7 +170,7 @@ impl Server {
 
     /// Notes that a client has connected. It may have to wait.
     fn somebody_knocks(&mut self) {
-        self.accept_pending = true;
+        self.accept_pending = self.listener.is_some(); // or it has come too late
         if self.is_full() {
             self.attempts.full(self.max_connections);
         }
@@ -277,13 +273,12 @@ impl Server {
 
     /// We were told to stop: takes in no client, and gives those that are here their last turns.
     fn stop(&mut self) {
-        let stop_at = Instant::now() + STOP_GRACE;
+        if self.stop_at.is_some() {
+            return; // the second signal is no news
+        }
         self.listener = None; // a client that comes now is refused at once, and can try elsewhere
         self.accept_pending = false;
-        for token in mem::take(&mut self.due) {
-            self.serve_client(token); // what came before the signal, or with it, is answered
-        }
-        self.stop_at = Some(stop_at);
+        self.stop_at = Some(Instant::now() + STOP_GRACE);
         info!(connections = self.connections.len(), "stopping");
         self.due = self.connections.tokens().collect();
     }
@@ -304,6 +299,11 @@ impl Server {
 /// input unread, or input that comes after it, would make the kernel send a reset, and a reset destroys
 /// what is still on its way to the client (RFC 2525, section 2.17).
 fn part(connection: &mut Client, buf: &mut [u8]) -> io::Result<Next> {
+    if !mem::replace(&mut connection.marks.parting, true) {
+        // What came before the end is answered, as far as one turn goes.
+        let next = connection.turn(buf)?;
+        return Ok(if next == Next::Done { next } else { Next::Again });
+    }
     if !connection.flush()? {
         return Ok(Next::Wait);
     }

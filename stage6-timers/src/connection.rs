@@ -50,10 +50,10 @@ pub(crate) struct Marks {
     pub(crate) must_drain: bool,
     /// It is in the server's list of those who are due a turn. Turns false when it gets its turn.
     pub(crate) due: bool,
-    /// We are letting it go, and our FIN is on its way.
-    pub(crate) fin_sent: bool,
-    /// It has been silent for too long, and we are letting it go.
+    /// We are letting it go: there are no more answers.
     pub(crate) parting: bool,
+    /// And our FIN is on its way.
+    pub(crate) fin_sent: bool,
     /// It is to be told the status as soon as it is not in the middle of a line.
     pub(crate) status_due: bool,
     /// Its idle timer runs. Turns false when that has fired, and the client is to be asked.
@@ -80,6 +80,7 @@ impl<S: Read + Write> Connection<S> {
 
     /// One turn: pay what we owe, then at most one `read(2)` and the echo of it. So nobody keeps the
     /// turn, however fast it sends.
+    #[inline(always)]
     pub(crate) fn turn(&mut self, buf: &mut [u8]) -> io::Result<Next> {
         // While we owe bytes we read none. They stay in the kernel, its buffer fills up, TCP closes the
         // window, and the client's write(2) has to wait. That is back-pressure, and it cost us an `if`.

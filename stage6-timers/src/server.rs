@@ -154,20 +154,16 @@ impl Server {
             stats::turn_ends(self.connections.len());
             self.wait_for_events(&mut events)?;
             stats::turn_begins();
-            let mut told_to_stop = false;
             self.now = Instant::now();
             for event in &events {
                 match event.token() {
                     LISTENER => self.somebody_knocks(),
-                    STOP => told_to_stop = self.stop_at.is_none(), // the second is no news
+                    STOP => self.stop(),
                     token => self.mark(token, event),
                 }
             }
             self.fire_timers();
             self.mark_untold();
-            if told_to_stop {
-                self.stop();
-            }
             self.take_turns();
             // Last, so that clients that left during this turn have made room.
             if self.accept_in() == Some(Duration::ZERO) {
@@ -227,7 +223,7 @@ impl Server {
 
     /// Notes that a client has connected. It may have to wait.
     fn somebody_knocks(&mut self) {
-        self.accept_pending = true;
+        self.accept_pending = self.listener.is_some(); // or it has come too late
         if self.is_full() {
             self.attempts.full(self.max_connections);
         }
@@ -324,17 +320,14 @@ impl Server {
                 self.sweep_timers();
             }
             _ if marks.parting => self.give_up(token),
-            _ => self.let_go(token),
+            // Too long. It keeps its place until it has left, and from here on another patience counts.
+            _ => {
+                marks.parting = true;
+                connection.stream.active = true;
+                self.timers.schedule(self.now + LINGER, Timer::Gone(token));
+                self.mark_due(token);
+            }
         }
-    }
-
-    /// Begins to part with a client that has been silent for too long. It keeps its place until it has left.
-    fn let_go(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        connection.marks.parting = true;
-        connection.stream.active = true; // from here on another patience counts
-        self.timers.schedule(self.now + LINGER, Timer::Gone(token));
-        self.mark_due(token);
     }
 
     /// Closes a client that we have let go of, and that does not leave.
@@ -444,16 +437,17 @@ impl Server {
 
     /// We were told to stop: takes in no client, and gives those that are here their last turns.
     fn stop(&mut self) {
-        let stop_at = Instant::now() + STOP_GRACE;
+        if self.stop_at.is_some() {
+            return; // the second signal is no news
+        }
         self.listener = None; // a client that comes now is refused at once, and can try elsewhere
         self.accept_pending = false;
-        for token in mem::take(&mut self.due) {
-            self.serve_client(token); // what came before the signal, or with it, is answered
-        }
-        self.stop_at = Some(stop_at);
+        self.stop_at = Some(Instant::now() + STOP_GRACE);
         info!(connections = self.connections.len(), "stopping");
         self.due = self.connections.tokens().collect();
-        self.timers = Timers::new(); // nothing is due any more, and no silence is too long
+        // No status is due any more, and no silence is too long.
+        self.untold.clear();
+        self.timers = Timers::new();
         self.options.idle_timeout = None;
     }
 
@@ -486,6 +480,11 @@ fn tell(connection: &mut Client, status: &str, next: Next) -> io::Result<Next> {
 /// input unread, or input that comes after it, would make the kernel send a reset, and a reset destroys
 /// what is still on its way to the client (RFC 2525, section 2.17).
 fn part(connection: &mut Client, buf: &mut [u8]) -> io::Result<Next> {
+    if !mem::replace(&mut connection.marks.parting, true) {
+        // What came before the end is answered, as far as one turn goes.
+        let next = connection.turn(buf)?;
+        return Ok(if next == Next::Done { next } else { Next::Again });
+    }
     if !connection.flush()? {
         return Ok(Next::Wait);
     }
