@@ -246,8 +246,7 @@ impl Server {
     /// Does what is due. It does no I/O and cannot fail: a timer marks clients, as an event does. What a turn has
     /// no time for is still due in the next.
     fn fire_timers(&mut self) {
-        for _ in 0..MOST_TURNS {
-            let Some((deadline, timer)) = self.timers.pop_due(self.now) else { return };
+        while let Some((deadline, timer)) = self.timers.pop_due(self.now) {
             match timer {
                 Timer::Status => {
                     self.begin_status();
