@@ -24,6 +24,6 @@ pub use descriptors::make_room_for;
 pub use fatal::Fatal;
 pub use listen::{BACKLOG, announce, listen};
 pub use report::{Numbered, report};
-pub use run::run;
+pub use run::{print, run};
 pub use signals::signals;
 pub use stderr::{say, wants_colour};

@@ -1,6 +1,8 @@
 //! How a program ends.
 
-use std::process::{ExitCode, Termination};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::process::{self, ExitCode, Termination};
 
 use crate::stderr::say;
 
@@ -16,5 +18,17 @@ pub fn run<T: Termination>(program: impl FnOnce() -> anyhow::Result<T>) -> ExitC
             say(format_args!("Error: {error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints one line to stdout. A reader that has gone has read enough: `… | head -1`. Any other error ends the
+/// program: without what it has to say it is of no use.
+pub fn print(line: impl Display) {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            say(format_args!("Error: cannot write to stdout: {error}"));
+            process::exit(1);
+        }
+        _ => {}
     }
 }

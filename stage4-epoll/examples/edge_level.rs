@@ -46,9 +46,9 @@ mod scene {
     pub(crate) fn main() -> io::Result<()> {
         let level = play(EpollFlags::empty())?;
         let edge = play(EpollFlags::EPOLLET)?;
-        println!("{:24}{:10}edge", "", "level");
+        common::print(format_args!("{:24}{:10}edge", "", "level"));
         for ((step, level), (_, edge)) in level.into_iter().zip(edge) {
-            println!("{step:24}{:10}{}", word(level), word(edge));
+            common::print(format_args!("{step:24}{:10}{}", word(level), word(edge)));
         }
         Ok(())
     }
@@ -65,7 +65,7 @@ fn main() -> std::io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    eprintln!("epoll is Linux's");
+    common::say("epoll is Linux's");
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -436,9 +436,7 @@ impl Server {
 
     /// We were told to stop: takes in no client, and gives those that are here their last turns.
     fn stop(&mut self) {
-        if self.stop_at.is_some() {
-            return; // the second signal is no news
-        }
+        let None = self.stop_at else { return }; // the second signal is no news
         self.listener = None; // a client that comes now is refused at once, and can try elsewhere
         self.accept_pending = false;
         self.stop_at = Some(Instant::now() + STOP_GRACE);

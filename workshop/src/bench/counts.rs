@@ -66,12 +66,14 @@ impl Tools {
     /// Says what cannot be counted here, and for lack of what.
     pub(super) fn say_what_is_missing(&self) {
         if self.syscalls.is_none() {
-            println!(
-                "system calls are not counted: there is no strace here, or it may not trace\n"
+            common::print(
+                "system calls are not counted: there is no strace here, or it may not trace\n",
             );
         }
         if self.instructions.is_none() {
-            println!("instructions are not counted: neither perf nor valgrind can do it here\n");
+            common::print(
+                "instructions are not counted: neither perf nor valgrind can do it here\n",
+            );
         }
     }
 

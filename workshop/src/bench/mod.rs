@@ -60,9 +60,9 @@ fn reread(args: &Args, files: &[std::path::PathBuf]) -> anyhow::Result<Results> 
         results.merge(Results::read(file)?);
     }
     let scenes = chosen_scenes(args)?;
-    println!("{}\n", results.machine);
+    common::print(format_args!("{}\n", results.machine));
     for table in scenes.iter().filter_map(|scene| results.table(scene.name)) {
-        println!("{}", table.report());
+        common::print(table.report());
     }
     Ok(results)
 }
@@ -112,7 +112,7 @@ impl Bench {
     /// Plays every scene and prints its table as soon as it is over.
     fn measure(mut self, scenes: &[Scene]) -> anyhow::Result<Results> {
         let mut results = Results { machine: self.machine(), scenes: Vec::new() };
-        println!("{}\n", results.machine);
+        common::print(format_args!("{}\n", results.machine));
         let steps = scenes.len() * self.peers.len() * (self.rounds + 1);
         // It draws on a terminal, and nowhere else.
         self.bar = ProgressBar::new(steps as u64).with_style(
@@ -139,7 +139,7 @@ impl Bench {
     }
 
     fn say(&self, text: &str) {
-        self.bar.suspend(|| println!("{text}"));
+        self.bar.suspend(|| common::print(text));
     }
 
     /// One scene, with everybody, interleaved.

@@ -91,7 +91,7 @@ pub(super) fn assemble(args: &Args) -> anyhow::Result<Vec<Peer>> {
     if wanted(C) {
         match compile_c(&release_dir(dir)) {
             Ok(program) => peers.push(Peer::ours(C, &program, &[])),
-            Err(why) => println!("{C}: left out: {why:#}\n"),
+            Err(why) => common::print(format_args!("{C}: left out: {why:#}\n")),
         }
     }
     for (name, options) in TOKIO.into_iter().filter(|(name, _)| wanted(name)) {

@@ -1,23 +1,14 @@
 //! What is printed, and how: colours on a terminal, plain text elsewhere.
 
-use std::fmt;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use super::page::Exercise;
 
-/// `println!` for those who may stop reading: `workshop list | head -1`.
+/// `println!` for a stdout that may have no reader: `workshop list | head -1`.
 macro_rules! say {
-    ($($line:tt)*) => { $crate::exercises::screen::print_line(format_args!($($line)*)) };
+    ($($line:tt)*) => { common::print(format_args!($($line)*)) };
 }
 pub(crate) use say;
-
-/// A line on stdout. Whoever was to read it and has gone has read enough.
-pub(crate) fn print_line(line: fmt::Arguments<'_>) {
-    match writeln!(io::stdout(), "{line}") {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => panic!("cannot print to stdout: {e}"),
-        _ => {}
-    }
-}
 
 /// Where we print.
 pub(crate) struct Screen {
@@ -30,10 +21,9 @@ impl Screen {
         Self::on(&io::stdout())
     }
 
-    /// Whatever we print on. Whoever does not want colours on a terminal sets `NO_COLOR`.
+    /// Whatever we print on.
     pub(crate) fn on(stream: &impl IsTerminal) -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colours: stream.is_terminal() && !refused }
+        Self { colours: common::wants_colour(stream) }
     }
 
     pub(crate) fn headline(&self, exercise: &Exercise) {
