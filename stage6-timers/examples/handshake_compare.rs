@@ -88,6 +88,7 @@ fn programs() -> [Program; 3] {
             name: "`handshake_async`",
             sources: &[
                 include_str!("handshake_async.rs"),
+                include_str!("handshake_async/connect.rs"),
                 include_str!("handshake_async/timeout.rs"),
             ],
             call_all: call_all!(by_tokio),

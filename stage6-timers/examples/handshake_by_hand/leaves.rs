@@ -17,19 +17,19 @@ pub(crate) struct TcpStream {
     token: Token,
 }
 
-impl TcpStream {
-    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let mut stream = mio::net::TcpStream::connect(addr)?;
-        let token = with_reactor(|reactor| {
-            let token = reactor.new_token();
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            reactor.poll.registry().register(&mut stream, token, interest).map(|()| token)
-        })?;
-        let mut stream = Self { stream, token };
-        stream.try_until_ready(is_connected).await?;
-        Ok(stream)
-    }
+pub(crate) async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = mio::net::TcpStream::connect(addr)?;
+    let token = with_reactor(|reactor| {
+        let token = reactor.new_token();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        reactor.poll.registry().register(&mut stream, token, interest).map(|()| token)
+    })?;
+    let mut stream = TcpStream { stream, token };
+    stream.try_until_ready(is_connected).await?;
+    Ok(stream)
+}
 
+impl TcpStream {
     pub(crate) async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.try_until_ready(|stream| stream.read(buf)).await
     }
@@ -85,7 +85,7 @@ fn is_connected(stream: &mut mio::net::TcpStream) -> io::Result<()> {
     }
     match stream.peer_addr() {
         Err(e) if e.kind() == ErrorKind::NotConnected => Err(ErrorKind::WouldBlock.into()),
-        done => done.map(drop),
+        done => done.and_then(|_| common::refuse_self(&*stream)),
     }
 }
 
