@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Interest, Token};
 
-use super::executor::with_reactor;
+use super::executor::{forget, wake_on, with_reactor};
 
 /// A connection whose calls return futures.
 pub(crate) struct TcpStream {
@@ -58,7 +58,7 @@ impl TcpStream {
             loop {
                 return match call(&mut self.stream) {
                     Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                        with_reactor(|reactor| reactor.wake_on(self.token, context));
+                        wake_on(self.token, context);
                         Poll::Pending
                     }
                     Err(e) if e.kind() == ErrorKind::Interrupted => continue,
@@ -73,7 +73,7 @@ impl TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
-        with_reactor(|reactor| reactor.forget(self.token));
+        forget(self.token);
     }
 }
 
@@ -112,7 +112,7 @@ impl Future for Sleep {
         if Instant::now() >= self.until {
             return Poll::Ready(());
         }
-        with_reactor(|reactor| reactor.wake_on(self.token, context));
+        wake_on(self.token, context);
         Poll::Pending
     }
 }
@@ -120,7 +120,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     /// The timer stays. When it is due it finds nobody to wake.
     fn drop(&mut self) {
-        with_reactor(|reactor| reactor.forget(self.token));
+        forget(self.token);
     }
 }
 
