@@ -401,3 +401,20 @@ fn a_talk_to_itself_is_a_talk_to_nobody() {
         assert_eq!(output.status.code(), Some(1), "{manner}");
     }
 }
+
+/// A full device, which Linux has one of for tests.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_talk_goes_on_when_nothing_can_be_printed() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("a device");
+    let (addr, server) = serve_one(|mut client| {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).expect("the client half-closes");
+        client.write_all(&all).expect("the client reads");
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(["talk", &addr, "--half-close"]).env("WORKSHOP_ROOT", here());
+    let status = command.stdout(full()).stderr(full()).status().expect("cannot start the tool");
+    assert_eq!(status.code(), Some(0), "it has panicked");
+    server.join().expect("the server has done its part");
+}

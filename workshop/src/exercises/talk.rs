@@ -110,7 +110,9 @@ impl Talk {
     /// What we do and see goes to stderr, what the server says to stdout: as with `nc`.
     fn say(&self, what: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
-        eprintln!("{} {what}", self.screen.strong(&format!("{seconds:7.3}")));
+        let seconds = self.screen.strong(&format!("{seconds:7.3}"));
+        // `eprintln!` would end the talk when stderr cannot be written to.
+        let _ = writeln!(io::stderr(), "{seconds} {what}");
     }
 
     fn is_over(&self) -> bool {
