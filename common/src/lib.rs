@@ -7,12 +7,12 @@
 pub mod accept;
 pub mod cli;
 mod descriptors;
-mod fatal;
 mod limit;
 mod listen;
 pub mod logging;
 mod report;
 mod run;
+mod self_connect;
 mod signals;
 pub mod stats;
 mod stderr;
@@ -21,9 +21,9 @@ pub mod stream;
 pub mod testkit;
 
 pub use descriptors::make_room_for;
-pub use fatal::Fatal;
 pub use listen::{BACKLOG, announce, listen};
 pub use report::{Numbered, report};
 pub use run::{print, run};
+pub use self_connect::refuse_self;
 pub use signals::signals;
 pub use stderr::{say, wants_colour};

@@ -45,10 +45,12 @@ use watched::Said;
 /// How many events we take from the kernel at a time. The others keep until the next turn.
 const EVENTS_PER_TURN: usize = 256;
 
-fn main() -> Result<ExitCode, common::Fatal> {
-    let options = Options::parse("handshake");
-    let peers = call_all(&options).context("cannot go on")?;
-    Ok(summarize(&peers))
+fn main() -> ExitCode {
+    common::run(|| {
+        let options = Options::parse("handshake");
+        let peers = call_all(&options).context("cannot go on")?;
+        Ok(summarize(&peers))
+    })
 }
 
 /// Calls every peer, and returns when it is over with all of them. An error here is about us.

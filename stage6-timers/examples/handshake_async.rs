@@ -6,6 +6,8 @@
 //!
 //! Try it: `cargo run -p stage6-timers --example handshake_async -- 127.0.0.1:9000`
 
+#[path = "handshake_async/connect.rs"]
+mod connect;
 pub(crate) mod support;
 #[path = "handshake_async/timeout.rs"]
 mod timeout;
@@ -19,15 +21,18 @@ use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::time::sleep;
 
+use connect::connect;
 use support::{
     Failure, HELLO, Options, Peer, QUESTION, READ_SIZE, check_ack, first_line, summarize,
 };
 use timeout::timeout;
 
-fn main() -> Result<ExitCode, common::Fatal> {
-    let options = Options::parse("handshake_async");
-    let peers = call_all(&options).context("cannot go on")?;
-    Ok(summarize(&peers))
+fn main() -> ExitCode {
+    common::run(|| {
+        let options = Options::parse("handshake_async");
+        let peers = call_all(&options).context("cannot go on")?;
+        Ok(summarize(&peers))
+    })
 }
 
 /// Calls every peer, and returns when it is over with all of them. An error here is about us.
@@ -69,7 +74,7 @@ pub(crate) async fn call(mut peer: Peer) -> Peer {
 
 /// One attempt: the connection, and what came right behind the ack.
 async fn shake_hands(peer: &Peer) -> Result<(TcpStream, Vec<u8>), Failure> {
-    let mut stream = TcpStream::connect(peer.addr).await?;
+    let mut stream = connect(peer.addr).await?;
     peer.say("sending the handshake");
     stream.write_all(HELLO).await?;
     peer.say("expecting the ack");

@@ -24,15 +24,17 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use leaves::{TcpStream, sleep, timeout};
+use leaves::{TcpStream, connect, sleep, timeout};
 use support::{
     Failure, HELLO, Options, Peer, QUESTION, READ_SIZE, check_ack, first_line, summarize,
 };
 
-fn main() -> Result<ExitCode, common::Fatal> {
-    let options = Options::parse("handshake_by_hand");
-    let peers = call_all(&options).context("cannot go on")?;
-    Ok(summarize(&peers))
+fn main() -> ExitCode {
+    common::run(|| {
+        let options = Options::parse("handshake_by_hand");
+        let peers = call_all(&options).context("cannot go on")?;
+        Ok(summarize(&peers))
+    })
 }
 
 /// Calls every peer, and returns when it is over with all of them. An error here is about us.
@@ -65,7 +67,7 @@ pub(crate) async fn call(mut peer: Peer) -> Peer {
 
 /// One attempt: the connection, and what came right behind the ack.
 async fn shake_hands(peer: &Peer) -> Result<(TcpStream, Vec<u8>), Failure> {
-    let mut stream = TcpStream::connect(peer.addr).await?;
+    let mut stream = connect(peer.addr).await?;
     peer.say("sending the handshake");
     stream.write_all(HELLO).await?;
     peer.say("expecting the ack");

@@ -16,9 +16,10 @@ mod by_tokio;
 
 use std::alloc::System;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::ExitCode;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -88,6 +89,7 @@ fn programs() -> [Program; 3] {
             name: "`handshake_async`",
             sources: &[
                 include_str!("handshake_async.rs"),
+                include_str!("handshake_async/connect.rs"),
                 include_str!("handshake_async/timeout.rs"),
             ],
             call_all: call_all!(by_tokio),
@@ -108,14 +110,15 @@ fn programs() -> [Program; 3] {
     ]
 }
 
-fn main() -> Result<(), common::Fatal> {
-    let table = compare()?;
-    print!("{table}");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pieces/handshake/comparison.md");
-    fs::create_dir_all(Path::new(path).parent().expect("it is in a folder"))
-        .and_then(|()| fs::write(path, table))
-        .with_context(|| format!("cannot write {path}"))?;
-    Ok(())
+fn main() -> ExitCode {
+    common::run(|| {
+        let table = compare()?;
+        common::print(table.trim_end());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pieces/handshake/comparison.md");
+        fs::create_dir_all(Path::new(path).parent().expect("it is in a folder"))
+            .and_then(|()| fs::write(path, table))
+            .with_context(|| format!("cannot write {path}"))
+    })
 }
 
 fn compare() -> anyhow::Result<String> {
@@ -206,9 +209,9 @@ fn heap_of(program: &Program, calls: usize) -> anyhow::Result<(usize, usize)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let addrs = vec![listener.local_addr()?; calls];
     let (sender, receiver) = mpsc::sync_channel(1);
-    let peer = thread::spawn(move || -> std::io::Result<Stats> {
+    let peer = thread::spawn(move || -> io::Result<Stats> {
         let mut streams = Vec::with_capacity(calls);
-        sender.send(()).map_err(std::io::Error::other)?;
+        sender.send(()).map_err(io::Error::other)?;
         for _ in 0..calls {
             let mut stream = listener.accept()?.0;
             stream.read_exact(&mut [0; by_machine::support::HELLO.len()])?;

@@ -26,11 +26,10 @@ enum Command {
     Peer(bench::peer::Args),
 }
 
-fn main() -> Result<ExitCode, common::Fatal> {
-    match Cli::parse().command {
-        Command::Exercises(command) => return Ok(exercises::run(command)?),
-        Command::Bench(args) => bench::run(&args)?,
-        Command::Peer(args) => bench::peer::run(&args)?,
-    }
-    Ok(ExitCode::SUCCESS)
+fn main() -> ExitCode {
+    common::run(|| match Cli::parse().command {
+        Command::Exercises(command) => exercises::run(command),
+        Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Peer(args) => bench::peer::run(&args).map(|()| ExitCode::SUCCESS),
+    })
 }

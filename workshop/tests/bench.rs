@@ -4,6 +4,8 @@ use std::env;
 use std::fs;
 use std::process::{Command, Output};
 
+use common::testkit::self_connect::shell_with_ports;
+
 fn bench(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
     command.arg("bench").args(args);
@@ -48,6 +50,16 @@ fn a_server_that_ends_at_once_is_named_and_the_others_go_on() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.contains("gone: it ended at once"), "{printed}{}", stderr(&output));
     assert!(printed.contains("| tokio "), "{printed}");
+}
+
+/// It never listens, and the kernel has one port to give out: the one that we try again and again.
+#[test]
+fn our_own_end_is_not_taken_for_a_server_that_listens() {
+    let script = "\"$1\" bench --quick --scene ask-1 --server mine --peer 'mine=timeout 1 tail -f /dev/null {addr}'";
+    let Some(mut command) = shell_with_ports("40007 40007", script) else { return };
+    let output = command.arg(env!("CARGO_BIN_EXE_workshop")).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("mine: it ended at once"), "{printed}{}", stderr(&output));
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use common::testkit::self_connect::shell_with_ports;
+
 /// Runs the tool on the workspace in `root`.
 fn workshop(root: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
@@ -385,4 +387,34 @@ fn a_talk_to_nobody_is_one_clear_line() {
     let expected = format!("cannot connect to {addr}; is a server running?");
     assert!(said(&output).contains(&expected), "{}", said(&output));
     assert_eq!(said(&output).lines().count(), 1);
+}
+
+/// The kernel has one port to give out, the one that we call.
+#[test]
+fn a_talk_to_itself_is_a_talk_to_nobody() {
+    for manner in ["", "--half-close", "--reset", "--idle=2"] {
+        let script = format!("\"$1\" talk 127.0.0.1:40007 --seconds 1 {manner} 2>&1");
+        let Some(mut command) = shell_with_ports("40007 40007", &script) else { return };
+        let output = command.arg(env!("CARGO_BIN_EXE_workshop")).output().expect("a shell");
+        let expected = "cannot connect to 127.0.0.1:40007; is a server running?";
+        assert!(said(&output).contains(expected), "{manner}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(1), "{manner}");
+    }
+}
+
+/// A full device, which Linux has one of for tests.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_talk_goes_on_when_nothing_can_be_printed() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("a device");
+    let (addr, server) = serve_one(|mut client| {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).expect("the client half-closes");
+        client.write_all(&all).expect("the client reads");
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(["talk", &addr, "--half-close"]).env("WORKSHOP_ROOT", here());
+    let status = command.stdout(full()).stderr(full()).status().expect("cannot start the tool");
+    assert_eq!(status.code(), Some(0), "it has panicked");
+    server.join().expect("the server has done its part");
 }

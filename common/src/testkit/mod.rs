@@ -7,6 +7,7 @@
 pub mod client;
 pub mod contract;
 pub mod script;
+pub mod self_connect;
 pub mod server;
 
 use std::thread;

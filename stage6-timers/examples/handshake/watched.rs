@@ -11,7 +11,8 @@ use super::support::{Failure, READ_SIZE};
 pub(crate) trait Socket: Read + Write {
     /// What has gone wrong since we last asked: getsockopt(2), `SO_ERROR`. Asking clears it.
     fn take_error(&self) -> io::Result<Option<io::Error>>;
-    /// Who is at the other end: getpeername(2). `NotConnected` until somebody is.
+    /// Who is at the other end: getpeername(2). `NotConnected` until a peer is, `ConnectionRefused` if it
+    /// is this very socket: see [`common::refuse_self`].
     fn peer_addr(&self) -> io::Result<SocketAddr>;
 }
 
@@ -21,7 +22,8 @@ impl Socket for mio::net::TcpStream {
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        mio::net::TcpStream::peer_addr(self)
+        let peer = mio::net::TcpStream::peer_addr(self)?;
+        common::refuse_self(self).map(|()| peer)
     }
 }
 

@@ -13,11 +13,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::iter;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
+use mio::event::Event;
 use mio::{Events, Token};
 
 use super::timers::Timers;
@@ -44,47 +46,42 @@ impl Reactor {
         Token(self.last_token)
     }
 
-    /// The next event or timer with this token will wake the task that `context` belongs to.
-    pub(crate) fn wake_on(&mut self, token: Token, context: &Context<'_>) {
-        self.wakers.insert(token, context.waker().clone());
-    }
-
-    pub(crate) fn forget(&mut self, token: Token) {
-        self.wakers.remove(&token);
-    }
-
     // ANCHOR: sleep
-    /// Sleeps in `epoll_wait(2)` or its like until there is an event or a timer is due, and wakes
-    /// whoever waits for it. If nobody does, there is nothing to remember: a task first tries, and waits
-    /// after.
-    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Sleeps in `epoll_wait(2)` or its like until there is an event or a timer is due. Returns the wakers
+    /// of the tasks that wait for one of them. If no task does, there is nothing to remember: a task first
+    /// tries, and waits after.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<Vec<Waker>> {
         match self.poll.poll(events, self.timers.sleep_for(Instant::now())) {
             // A signal cut the sleep short, and no events were taken. The next turn sleeps on.
-            Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(Vec::new()),
             done => done?,
         }
-        for event in events.iter() {
-            self.wake(event.token());
-        }
         let now = Instant::now();
-        while let Some((_, token)) = self.timers.pop_due(now) {
-            self.wake(token);
-        }
-        Ok(())
-    }
-
-    fn wake(&mut self, token: Token) {
-        if let Some(waker) = self.wakers.remove(&token) {
-            waker.wake();
-        }
+        let due = iter::from_fn(|| self.timers.pop_due(now)).map(|(_, token)| token);
+        let tokens = events.iter().map(Event::token).chain(due);
+        Ok(tokens.filter_map(|token| self.wakers.remove(&token)).collect())
     }
     // ANCHOR_END: sleep
 }
 
-/// Lets `f` use the reactor of this thread.
+// ANCHOR: with_reactor
+/// Lets `f` use the reactor of this thread. It is borrowed meanwhile, and the code behind a waker may
+/// want it as well: so `f` must not wake, clone or drop a waker. It can return one.
 pub(crate) fn with_reactor<T>(f: impl FnOnce(&mut Reactor) -> T) -> T {
     REACTOR.with_borrow_mut(|reactor| f(reactor.as_mut().expect("called from within `run`")))
 }
+
+/// The next event or timer with this token will wake the task that `context` belongs to.
+pub(crate) fn wake_on(token: Token, context: &Context<'_>) {
+    let waker = context.waker().clone();
+    drop(with_reactor(|reactor| reactor.wakers.insert(token, waker)));
+}
+
+/// No task waits for this token any more.
+pub(crate) fn forget(token: Token) {
+    drop(with_reactor(|reactor| reactor.wakers.remove(&token)));
+}
+// ANCHOR_END: with_reactor
 
 // ANCHOR: tasks
 /// What a waker does: it puts a number on the list of tasks to poll.
@@ -117,7 +114,8 @@ pub(crate) fn run<F: Future>(futures: impl IntoIterator<Item = F>) -> io::Result
         wakers: HashMap::new(),
         last_token: 0,
     };
-    REACTOR.set(Some(reactor));
+    // Not `set`: it would drop what is left of an earlier run while it borrows.
+    drop(REACTOR.replace(Some(reactor)));
     let (woken, to_poll) = mpsc::channel();
     let mut tasks = Vec::new();
     for (task, future) in futures.into_iter().enumerate() {
@@ -132,7 +130,8 @@ pub(crate) fn run<F: Future>(futures: impl IntoIterator<Item = F>) -> io::Result
             open -= usize::from(tasks[task].poll());
         }
         if open > 0 {
-            with_reactor(|reactor| reactor.sleep(&mut events))?;
+            let awake = with_reactor(|reactor| reactor.sleep(&mut events))?;
+            awake.into_iter().for_each(Waker::wake);
         }
     }
     Ok(tasks.into_iter().filter_map(|task| task.output).collect())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Interest, Token};
 
-use super::executor::with_reactor;
+use super::executor::{forget, wake_on, with_reactor};
 
 /// A connection whose calls return futures.
 pub(crate) struct TcpStream {
@@ -17,19 +17,19 @@ pub(crate) struct TcpStream {
     token: Token,
 }
 
-impl TcpStream {
-    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let mut stream = mio::net::TcpStream::connect(addr)?;
-        let token = with_reactor(|reactor| {
-            let token = reactor.new_token();
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            reactor.poll.registry().register(&mut stream, token, interest).map(|()| token)
-        })?;
-        let mut stream = Self { stream, token };
-        stream.try_until_ready(is_connected).await?;
-        Ok(stream)
-    }
+pub(crate) async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = mio::net::TcpStream::connect(addr)?;
+    let token = with_reactor(|reactor| {
+        let token = reactor.new_token();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        reactor.poll.registry().register(&mut stream, token, interest).map(|()| token)
+    })?;
+    let mut stream = TcpStream { stream, token };
+    stream.try_until_ready(is_connected).await?;
+    Ok(stream)
+}
 
+impl TcpStream {
     pub(crate) async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.try_until_ready(|stream| stream.read(buf)).await
     }
@@ -58,7 +58,7 @@ impl TcpStream {
             loop {
                 return match call(&mut self.stream) {
                     Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                        with_reactor(|reactor| reactor.wake_on(self.token, context));
+                        wake_on(self.token, context);
                         Poll::Pending
                     }
                     Err(e) if e.kind() == ErrorKind::Interrupted => continue,
@@ -73,7 +73,7 @@ impl TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
-        with_reactor(|reactor| reactor.forget(self.token));
+        forget(self.token);
     }
 }
 
@@ -85,7 +85,7 @@ fn is_connected(stream: &mut mio::net::TcpStream) -> io::Result<()> {
     }
     match stream.peer_addr() {
         Err(e) if e.kind() == ErrorKind::NotConnected => Err(ErrorKind::WouldBlock.into()),
-        done => done.map(drop),
+        done => done.and_then(|_| common::refuse_self(&*stream)),
     }
 }
 
@@ -112,7 +112,7 @@ impl Future for Sleep {
         if Instant::now() >= self.until {
             return Poll::Ready(());
         }
-        with_reactor(|reactor| reactor.wake_on(self.token, context));
+        wake_on(self.token, context);
         Poll::Pending
     }
 }
@@ -120,7 +120,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     /// The timer stays. When it is due it finds nobody to wake.
     fn drop(&mut self) {
-        with_reactor(|reactor| reactor.forget(self.token));
+        forget(self.token);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The protocol: we send a line, and the peer sends it back. That is the ack.
 //!
 //! Why is an echo an acknowledgement? `connect(2)` has succeeded as soon as the peer's *kernel* has
-//! answered; it does so for a program that is stopped, or that never calls `accept(2)`. The line can
-//! come back only if the program itself has read it and written it. That much an echo proves, and no
-//! more. A real protocol adds what the two sides must agree on: a line of the peer's own that says who
-//! it is and which versions it speaks; a number that nobody can guess, so that an answer to an
-//! earlier question is not taken for the answer to this one; and a way to say no.
+//! answered; it does so for a program that is stopped, or that never calls `accept(2)`. The line comes
+//! back only if a program has read it and written it. That program must not be ours: a socket that is
+//! connected with itself reads what it has written, so each attempt first looks at both ends
+//! (`common::refuse_self`). That much an echo proves, and no more. A real protocol adds what the two
+//! sides must agree on: a line of the peer's own that says who it is and which versions it speaks; a
+//! number that nobody can guess, so that an answer to an earlier question is not taken for the answer
+//! to this one; and a way to say no.
 
 use std::fmt;
 use std::io::{self, ErrorKind};

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use common::testkit::self_connect::connected_with_itself;
+
 use crate::machine::{Handshake, State};
 use crate::support::{Failure, HELLO, QUESTION};
 use crate::talk::Talk;
@@ -16,6 +18,8 @@ use crate::watched::{Said, Socket, Watched};
 #[derive(Default)]
 struct Kernel {
     connected: Cell<bool>,
+    /// The peer is this very socket.
+    itself: Cell<bool>,
     /// What `SO_ERROR` says, once.
     error: Cell<Option<ErrorKind>>,
     /// How many bytes a write takes before it says `EAGAIN`.
@@ -97,6 +101,7 @@ impl Socket for Scripted {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.calls.borrow_mut().push("peer_addr");
         match self.0.connected.get() {
+            true if self.0.itself.get() => Err(ErrorKind::ConnectionRefused.into()),
             true => Ok(SocketAddr::from(([127, 0, 0, 1], 9000))),
             false => Err(ErrorKind::NotConnected.into()),
         }
@@ -338,6 +343,30 @@ fn a_refusal_is_found_in_the_socket() {
     run.event(Duration::ZERO);
     assert_eq!(run.states, ["failed"]);
     run.assert_fails_with("connection refused");
+}
+
+#[test]
+fn a_peer_that_is_the_socket_itself_has_refused_and_is_sent_nothing() {
+    let mut run = Run::connected();
+    run.kernel.0.itself.set(true);
+    run.event(Duration::ZERO);
+    assert_eq!(run.states, ["failed"]);
+    assert_eq!(*run.kernel.0.calls.borrow(), ["take_error", "peer_addr"]);
+    run.assert_fails_with("connection refused");
+}
+
+/// The same with a socket of the kernel's. Whatever is sent there comes back, so it would look like an
+/// ack.
+#[test]
+fn a_socket_that_is_connected_with_itself_is_a_refusal() {
+    let Some(stream) = connected_with_itself() else { return };
+    stream.set_nonblocking(true).expect("it is a socket");
+    let now = Instant::now();
+    let stream = mio::net::TcpStream::from_std(stream);
+    let mut handshake = Handshake::new(stream, now + TIMEOUT);
+    handshake.handle(Said { readable: true, writable: true }, now, |_| {});
+    let why = handshake.into_outcome().err().expect("it took itself for its peer");
+    assert_eq!(why.to_string(), "connection refused");
 }
 
 #[test]

@@ -5,8 +5,19 @@
     reason = "clippy.toml allows it in tests, but clippy sees helpers as none"
 )]
 
+#[path = "../../examples/handshake_by_hand/executor.rs"]
+mod executor;
+#[allow(dead_code)]
+#[path = "../../examples/handshake_by_hand/leaves.rs"]
+mod leaves;
 #[path = "../../examples/handshake/machine.rs"]
 mod machine;
+/// The executor's timers are the server's.
+#[path = "../../src"]
+mod server {
+    #[allow(dead_code)]
+    pub(crate) mod timers;
+}
 #[allow(dead_code, unused_imports)]
 #[path = "../../examples/support/mod.rs"]
 mod support;
@@ -15,8 +26,11 @@ mod talk;
 #[path = "../../examples/handshake/watched.rs"]
 mod watched;
 
+mod executor_tests;
 mod hostile;
 mod machine_tests;
 mod part_tests;
 mod program;
 mod program_tests;
+
+use server::timers;

@@ -32,14 +32,15 @@ pub(crate) struct Run {
 }
 
 pub(crate) fn start(name: &'static str, addrs: &[SocketAddr], options: &[&str]) -> Running {
-    let mut child = Command::new(find(name))
-        .args(addrs.iter().map(SocketAddr::to_string))
-        .args(options)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(find(name));
+    command.args(addrs.iter().map(SocketAddr::to_string)).args(options);
+    launch(name, command)
+}
+
+/// The same with a command that runs the program in its own way: see [`find`].
+pub(crate) fn launch(name: &'static str, mut command: Command) -> Running {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -114,7 +115,7 @@ impl Run {
 
 /// Cargo builds the examples of a package before it runs all of its tests, but not before it runs one
 /// file of them; and it tells a test where the binaries are, but not where the examples are.
-fn find(name: &str) -> PathBuf {
+pub(crate) fn find(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
     let program = profile.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));

@@ -96,7 +96,8 @@ impl Server {
 
     fn wait_until_it_accepts(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_PATIENCE;
-        while TcpStream::connect(self.addr).is_err() {
+        // Until the server listens there, we may be connected with ourselves.
+        while TcpStream::connect(self.addr).and_then(|s| common::refuse_self(&s)).is_err() {
             stop::check()?;
             if let Some(status) = self.process.try_wait()? {
                 bail!("it ended at once: {status}");

@@ -76,8 +76,8 @@ pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
         end: Duration::from_secs(options.seconds),
         screen: Screen::on(&io::stderr()),
     };
-    let stream = TcpStream::connect(addr)
-        .with_context(|| format!("cannot connect to {addr}; is a server running?"))?;
+    let stream =
+        connect(addr).with_context(|| format!("cannot connect to {addr}; is a server running?"))?;
     stream.set_nodelay(true)?;
     talk.say(&format!("connected to {addr}, from {}", stream.local_addr()?));
     match &options.manner {
@@ -92,6 +92,13 @@ pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Connects, but not with itself: see [`common::refuse_self`].
+fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr)?;
+    common::refuse_self(&stream)?;
+    Ok(stream)
+}
+
 struct Talk {
     start: Instant,
     end: Duration,
@@ -103,7 +110,9 @@ impl Talk {
     /// What we do and see goes to stderr, what the server says to stdout: as with `nc`.
     fn say(&self, what: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
-        eprintln!("{} {what}", self.screen.strong(&format!("{seconds:7.3}")));
+        let seconds = self.screen.strong(&format!("{seconds:7.3}"));
+        // `eprintln!` would end the talk when stderr cannot be written to.
+        let _ = writeln!(io::stderr(), "{seconds} {what}");
     }
 
     fn is_over(&self) -> bool {
@@ -197,7 +206,7 @@ impl Talk {
             "sent {} bytes and a reset; is the server still there?",
             grouped(CHUNK as u64)
         ));
-        let mut next = TcpStream::connect(peer).context("nobody listens any more")?;
+        let mut next = connect(peer).context("nobody listens any more")?;
         next.set_read_timeout(Some(self.end))?;
         next.write_all(b"?")?;
         match next.read_exact(&mut [0]) {
@@ -224,7 +233,7 @@ impl Talk {
         let addr = first.peer_addr()?;
         let mut clients = vec![first];
         while clients.len() < usize::from(n) {
-            match TcpStream::connect(addr) {
+            match connect(addr) {
                 Ok(client) => clients.push(client),
                 Err(e) => {
                     self.say(&format!("no more after {}: {e}", clients.len()));

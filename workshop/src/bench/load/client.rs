@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use mio::event::Event;
 use mio::net::TcpStream;
 
@@ -112,6 +112,10 @@ impl Client {
             }
             Err(e) => bail!("the server cut us off after {} bytes: {e}", self.received),
         };
+        if self.received == 0 {
+            common::refuse_self(&self.stream)
+                .context("the server is gone, and we are connected with ourselves")?;
+        }
         self.may_read = self.end_in_sight || !SHORT_READ_MEANS_DRAINED || n == buf.len();
         let at = self.seed + self.received;
         if self.received + n as u64 > self.sent || buf[..n] != *pattern.piece(at, n) {

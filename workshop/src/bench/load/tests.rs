@@ -2,6 +2,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use common::testkit::self_connect::connected_with_itself;
+
 use super::*;
 
 /// A server in a thread that treats its clients as it likes. It takes in `clients` of them and ends.
@@ -69,6 +71,20 @@ fn bytes_of_another_client_are_found() {
     });
     let error = Generator::new(addr).unwrap().admit(2, 100).unwrap_err();
     assert_eq!(error.to_string(), "what came back after 0 bytes is not what was sent");
+}
+
+#[test]
+fn a_client_that_is_its_own_server_is_found() {
+    let Some(stream) = connected_with_itself() else { return };
+    stream.set_nonblocking(true).unwrap();
+    let mut load = Generator::new(stream.peer_addr().unwrap()).unwrap();
+    let mut stream = mio::net::TcpStream::from_std(stream);
+    load.poll.registry().register(&mut stream, Token(0), Interest::READABLE).unwrap();
+    load.clients.push(Client::new(stream, 0));
+    load.clients[0].ask(Instant::now());
+    load.send(0).unwrap();
+    let error = load.settle(&mut |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "the server is gone, and we are connected with ourselves");
 }
 
 #[test]
