@@ -25,6 +25,9 @@ const BULK: usize = 64 * KIB;
 /// those have no room for.
 const BULK_DEPTH: usize = 4;
 
+/// A client that does not wait: a megabyte is under way, more than the kernel's two buffers hold at first.
+const BULK_DEEP: usize = 16;
+
 /// One scene.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
@@ -92,6 +95,7 @@ pub(super) fn all() -> Vec<Scene> {
         scene("ask-1k", "1 KiB there and back, 64 clients", ask(64, KIB, 1)),
         scene("pipeline", "64 bytes, 16 under way, 64 clients", ask(64, SMALL, 16)),
         scene("bulk-1", "64 KiB, 4 under way, 1 client", ask(1, BULK, BULK_DEPTH)),
+        scene("bulk-16", "64 KiB, 16 under way, 1 client", ask(1, BULK, BULK_DEEP)),
         scene("bulk-64", "64 KiB, 4 under way, 64 clients", ask(64, BULK, BULK_DEPTH)),
         scene("flood", "A polite client beside one that sends all it can", Kind::Flood),
         scene(
