@@ -24,8 +24,8 @@ use crate::table::Table;
 const EVENTS_PER_TURN: usize = 1024;
 
 /// How many turns there are between two looks at the poller. At least so many, since a look costs as much as
-/// a small turn: a client that is the only one with more to say has four turns in a row.
-const FEWEST_TURNS: usize = 4;
+/// a small turn: a client that is the only one with more to say has eight turns in a row.
+const FEWEST_TURNS: usize = 8;
 
 /// And at most so many, or a signal would wait until every one of 16,000 clients has been served.
 const MOST_TURNS: usize = 256;
