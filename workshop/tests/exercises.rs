@@ -7,8 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use common::testkit::client::allow_descriptors;
+
+/// What a test here has open at the same time: files that are copied, pipes, two sockets.
+const FEW: u64 = 20;
+
 /// Runs the tool on the workspace in `root`.
 fn workshop(root: &Path, args: &[&str]) -> Output {
+    allow_descriptors(FEW);
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
     command.args(args).env("WORKSHOP_ROOT", root).env("NO_COLOR", "1");
     command.output().expect("cannot start the tool")
@@ -27,6 +33,7 @@ struct Copy(PathBuf);
 
 impl Copy {
     fn new(name: &str) -> Self {
+        allow_descriptors(FEW);
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&root);
         for entry in fs::read_dir(here()).expect("the workspace") {
@@ -270,6 +277,7 @@ fn talks_to_this_machine_only() {
 
 /// A server for one client: what `serve` does with it.
 fn serve_one(serve: impl FnOnce(TcpStream) + Send + 'static) -> (String, thread::JoinHandle<()>) {
+    allow_descriptors(FEW);
     let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
     let addr = listener.local_addr().expect("an address").to_string();
     let server = thread::spawn(move || serve(listener.accept().expect("a client comes").0));

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, allow_descriptors};
-use super::{DEADLINE, eventually};
+use super::client::Client;
+use super::{DEADLINE, descriptors, eventually};
 
 /// A running server. It is killed when this is dropped.
 pub struct Server {
@@ -115,7 +115,7 @@ impl Server {
     #[track_caller]
     fn spawn(mut command: Command) -> Self {
         // A child inherits our limit: the same one, whichever test comes first.
-        allow_descriptors(0);
+        descriptors::take_a_few();
         let mut child = command.spawn().expect("cannot start the server");
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut stdout = BufReader::new(stdout);
@@ -260,6 +260,7 @@ impl Drop for Server {
 /// Runs a server that is expected to end by itself, and returns what it said.
 #[track_caller]
 pub fn run(exe: &str, args: &[&str]) -> Output {
+    descriptors::take_a_few();
     let mut child = command(exe).args(args).spawn().expect("cannot start the server");
     wait(&mut child);
     child.wait_with_output().expect("cannot read what it said")
