@@ -175,16 +175,7 @@ impl Server {
     #[cfg(unix)]
     #[track_caller]
     pub fn signal(&self, signal: Signal) -> bool {
-        use nix::sys::signal::{Signal as Unix, kill};
-        let unix = match signal {
-            Signal::Interrupt => Unix::SIGINT,
-            Signal::Terminate => Unix::SIGTERM,
-            Signal::HangUp => Unix::SIGHUP,
-            Signal::Stop => Unix::SIGSTOP,
-            Signal::Continue => Unix::SIGCONT,
-            Signal::WindowChange => Unix::SIGWINCH,
-        };
-        kill(nix::unistd::Pid::from_raw(self.child.id() as i32), unix).expect("cannot signal");
+        send_signal(self.child.id(), signal);
         if matches!(signal, Signal::Stop) && self.state().is_some() {
             eventually("it has stopped", || self.state() == Some('T'));
         }
@@ -264,6 +255,22 @@ pub fn run(exe: &str, args: &[&str]) -> Output {
     let mut child = command(exe).args(args).spawn().expect("cannot start the server");
     wait(&mut child);
     child.wait_with_output().expect("cannot read what it said")
+}
+
+/// Sends a signal to a process.
+#[cfg(unix)]
+#[track_caller]
+pub fn send_signal(pid: u32, signal: Signal) {
+    use nix::sys::signal::{Signal as Unix, kill};
+    let unix = match signal {
+        Signal::Interrupt => Unix::SIGINT,
+        Signal::Terminate => Unix::SIGTERM,
+        Signal::HangUp => Unix::SIGHUP,
+        Signal::Stop => Unix::SIGSTOP,
+        Signal::Continue => Unix::SIGCONT,
+        Signal::WindowChange => Unix::SIGWINCH,
+    };
+    kill(nix::unistd::Pid::from_raw(pid.cast_signed()), unix).expect("cannot signal");
 }
 
 /// What a server is started with. Stage 6 speaks up every ten seconds if it is not told otherwise, and a

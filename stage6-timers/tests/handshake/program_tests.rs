@@ -12,7 +12,7 @@ use common::testkit::client::allow_descriptors;
 use common::testkit::server::Server;
 use common::testkit::skipped;
 #[cfg(unix)]
-use common::testkit::{DEADLINE, eventually, server::Signal};
+use common::testkit::{DEADLINE, eventually, server::Signal, server::send_signal};
 
 use crate::hostile::Act::{self, Close, Dribble, Hear, Reset, Say, SayUrgently};
 use crate::hostile::HostilePeer;
@@ -469,9 +469,9 @@ fn being_stopped_and_continued_ends_nothing() {
     for _ in 0..3 {
         for (running, _) in &mut runs {
             running.wait_for(EXPECTING);
-            signal("STOP", running.pid());
+            send_signal(running.pid(), Signal::Stop);
             eventually("it has stopped", || state(running.pid()).is_none_or(|state| state == 'T'));
-            signal("CONT", running.pid());
+            send_signal(running.pid(), Signal::Continue);
         }
     }
     for (running, peer) in runs {
@@ -497,7 +497,7 @@ fn an_ack_that_comes_while_we_are_stopped_counts_after_the_deadline() {
         running.wait_for(EXPECTING);
         let is = |states: &str| state(running.pid()).is_none_or(|state| states.contains(state));
         eventually("it sleeps", || is("S"));
-        signal("STOP", running.pid());
+        send_signal(running.pid(), Signal::Stop);
         eventually("it has stopped", || is("T"));
         let (mut peer, _) = listener.accept().unwrap();
         peer.read_exact(&mut [0; HELLO.len()]).unwrap();
@@ -508,7 +508,7 @@ fn an_ack_that_comes_while_we_are_stopped_counts_after_the_deadline() {
     peers[0].set_read_timeout(Some(WAITING_TIMEOUT)).unwrap();
     assert!(peers[0].read(&mut [0]).is_err(), "it says something while it is stopped");
     for ((running, listener), peer) in runs.into_iter().zip(&mut peers) {
-        signal("CONT", running.pid());
+        send_signal(running.pid(), Signal::Continue);
         peer.set_read_timeout(Some(DEADLINE)).unwrap();
         let answer = peer.read_exact(&mut [0; QUESTION.len()]);
         let _ = answer.and_then(|()| peer.write_all(QUESTION));
@@ -523,13 +523,6 @@ fn an_ack_that_comes_while_we_are_stopped_counts_after_the_deadline() {
 fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
-}
-
-#[cfg(unix)]
-fn signal(name: &str, pid: u32) {
-    let status =
-        std::process::Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
-    assert!(status.unwrap().success());
 }
 
 /// The server of this very package. It would tell its status between our lines.
