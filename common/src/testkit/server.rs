@@ -104,9 +104,15 @@ impl Server {
     /// The same, with room for so many descriptors in all, for now. Unix only: elsewhere there is no limit.
     #[track_caller]
     pub fn start_with_descriptors(exe: &str, limit: usize) -> Self {
-        // A shell can lower its limit and then become the server. We cannot, without lowering ours.
+        // It may raise its soft limit when it starts. No client has come yet: afterwards is soon enough.
+        let server = Self::start(exe);
+        if server.raise_descriptors(limit) {
+            return server;
+        }
+        drop(server);
+        // A shell can lower both of its limits and then become the server. We cannot, without lowering ours.
         let mut command = command("sh");
-        let script = "ulimit -S -n \"$0\" && exec \"$@\"";
+        let script = "ulimit -n \"$0\" && exec \"$@\"";
         command.args(["-c", script, &limit.to_string(), exe]);
         command.args(arguments(exe, &[], "127.0.0.1:0"));
         Self::spawn(command).with_log()
@@ -188,10 +194,12 @@ impl Server {
         false
     }
 
-    /// Gives a running server room for so many descriptors. False where there is no prlimit(1).
+    /// Gives a running server room for so many descriptors, or lowers its limit. False where there is no
+    /// prlimit(1), and where the hard limit is lower.
     pub fn raise_descriptors(&self, limit: usize) -> bool {
         let mut prlimit = Command::new("prlimit");
         prlimit.args(["--pid", &self.child.id().to_string(), &format!("--nofile={limit}:")]);
+        prlimit.stderr(Stdio::null());
         prlimit.status().is_ok_and(|status| status.success())
     }
 
