@@ -15,6 +15,8 @@ pub mod stats;
 pub mod stream;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 
 pub use fatal::Fatal;
 pub use listen::{BACKLOG, announce, listen};

@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::{DEADLINE, descriptors, eventually};
+use crate::watchdog::Watchdog;
 
-/// A running server. It is killed when this is dropped.
+/// A running server. It is killed when this is dropped, and when we are killed.
 pub struct Server {
     child: Child,
     addr: SocketAddr,
     stdout: BufReader<ChildStdout>,
     log: Arc<Mutex<String>>,
+    _watchdog: Watchdog,
 }
 
 /// Signals that tests send.
@@ -122,7 +124,8 @@ impl Server {
     fn spawn(mut command: Command) -> Self {
         // A child inherits our limit: the same one, whichever test comes first.
         descriptors::take_a_few();
-        let mut child = command.spawn().expect("cannot start the server");
+        let started = Watchdog::spawn(&mut command);
+        let (mut child, watchdog) = started.expect("cannot start the server");
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -133,7 +136,7 @@ impl Server {
             let output = child.wait_with_output().expect("cannot read what it said");
             panic!("no word of where it listens: {line:?}, {output:?}");
         };
-        Self { child, addr, stdout, log: Arc::default() }
+        Self { child, addr, stdout, log: Arc::default(), _watchdog: watchdog }
     }
 
     /// Reads the log as it is written, so that the server never waits for us.
@@ -260,7 +263,8 @@ impl Drop for Server {
 #[track_caller]
 pub fn run(exe: &str, args: &[&str]) -> Output {
     descriptors::take_a_few();
-    let mut child = command(exe).args(args).spawn().expect("cannot start the server");
+    let started = Watchdog::spawn(command(exe).args(args));
+    let (mut child, _watchdog) = started.expect("cannot start the server");
     wait(&mut child);
     child.wait_with_output().expect("cannot read what it said")
 }

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use common::testkit::DEADLINE;
 use common::testkit::client::allow_descriptors;
+use common::watchdog::Watchdog;
 
 pub(crate) const PROGRAMS: [&str; 3] = ["handshake", "handshake_async", "handshake_by_hand"];
 
@@ -22,6 +23,7 @@ pub(crate) struct Running {
     lines: Receiver<String>,
     seen: Vec<String>,
     deadline: Instant,
+    _watchdog: Watchdog,
 }
 
 /// What a program has printed and how it ended.
@@ -37,7 +39,7 @@ pub(crate) fn start(name: &'static str, addrs: &[SocketAddr], options: &[&str]) 
     let mut command = Command::new(find(name));
     command.args(addrs.iter().map(SocketAddr::to_string)).args(options);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let (mut child, watchdog) = Watchdog::spawn(&mut command).unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -48,7 +50,7 @@ pub(crate) fn start(name: &'static str, addrs: &[SocketAddr], options: &[&str]) 
         }
     });
     let deadline = Instant::now() + DEADLINE;
-    Running { name, child, lines, seen: Vec::new(), deadline }
+    Running { name, child, lines, seen: Vec::new(), deadline, _watchdog: watchdog }
 }
 
 impl Running {
