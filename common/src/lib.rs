@@ -19,6 +19,8 @@ mod stderr;
 pub mod stream;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 
 pub use descriptors::make_room_for;
 pub use listen::{BACKLOG, announce, listen};

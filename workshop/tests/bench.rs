@@ -4,7 +4,9 @@ use std::env;
 use std::fs;
 use std::process::{Command, Output};
 
+use common::testkit::client::allow_descriptors;
 use common::testkit::self_connect::shell_with_ports;
+use common::testkit::skipped;
 
 fn bench(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
@@ -18,6 +20,9 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn a_session_prints_a_table_and_keeps_the_results() {
+    if !allow_descriptors(128) {
+        return skipped("needs 128 descriptors");
+    }
     let file = env::temp_dir().join(format!("bench-test-{}.json", std::process::id()));
     let args = ["--quick", "--scene", "ask-64", "--server", "tokio", "--json"];
     let output = bench(&args).arg(&file).output().unwrap();
@@ -34,6 +39,9 @@ fn a_session_prints_a_table_and_keeps_the_results() {
 
 #[test]
 fn a_foreign_server_is_told_its_address() {
+    if !allow_descriptors(100) {
+        return skipped("needs 100 descriptors");
+    }
     let us = env!("CARGO_BIN_EXE_workshop");
     let peer = format!("mine={us} peer {{addr}}");
     let args = ["--quick", "--scene", "ask-1", "--server", "mine", "--peer", &peer];
@@ -45,6 +53,9 @@ fn a_foreign_server_is_told_its_address() {
 
 #[test]
 fn a_server_that_ends_at_once_is_named_and_the_others_go_on() {
+    if !allow_descriptors(100) {
+        return skipped("needs 100 descriptors");
+    }
     let args = ["--quick", "--scene", "ask-1", "--server", "tokio", "--peer", "gone=false {addr}"];
     let output = bench(&args).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -74,50 +85,81 @@ fn an_unknown_scene_or_server_is_one_line_that_names_those_there_are() {
     );
 }
 
-/// It stops at once and takes the server it has started along.
 #[cfg(target_os = "linux")]
-#[test]
-fn a_signal_ends_the_session_and_every_server_it_started() {
-    use std::path::PathBuf;
-    use std::process::Stdio;
-    use std::thread;
-    use std::time::{Duration, Instant};
+mod ends {
+    use std::process::{Child, Stdio};
 
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
+    use common::testkit::eventually;
+    use common::testkit::server::{Signal, send_signal};
+    use common::watchdog::Watchdog;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    use super::*;
 
-    // Five seconds of silence, in each of a thousand rounds: it would not be over by itself.
-    let args = ["--scene", "idle", "--server", "tokio", "--runs", "1000"];
-    let mut session = bench(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let list = PathBuf::from(format!("/proc/{0}/task/{0}/children", session.id()));
-    let deadline = Instant::now() + PATIENCE;
-    // The first children only find out which tools there are. We want one that serves.
-    let server = loop {
-        let children = fs::read_to_string(&list).unwrap();
-        let serves = |pid: &&str| {
-            let command = fs::read_to_string(format!("/proc/{pid}/cmdline"));
-            command.is_ok_and(|command| command.contains("peer"))
-        };
-        if let Some(pid) = children.split_whitespace().find(serves) {
-            break pid.to_owned();
+    /// A session that would not be over by itself, and the process ID of its server.
+    struct Session {
+        child: Child,
+        server: String,
+        _watchdog: Watchdog,
+    }
+
+    impl Session {
+        /// `None`: it has no room for one client.
+        fn start() -> Option<Self> {
+            if !allow_descriptors(100) {
+                skipped("needs 100 descriptors");
+                return None;
+            }
+            let mut command = bench(&["--scene", "ask-1", "--server", "tokio"]);
+            command.args(["--runs", "1000", "--times-only"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let (child, watchdog) = Watchdog::spawn(&mut command).expect("we are there");
+            let list = format!("/proc/{0}/task/{0}/children", child.id());
+            let mut session = Self { child, server: String::new(), _watchdog: watchdog };
+            eventually("it has started a server", || {
+                let children = fs::read_to_string(&list).expect("the session runs");
+                let mut children = children.split_whitespace();
+                let server = children.find(|pid| serves(pid) && works(pid));
+                session.server = server.unwrap_or_default().to_owned();
+                server.is_some()
+            });
+            Some(session)
         }
-        assert!(Instant::now() < deadline, "it has started no server");
-        thread::park_timeout(Duration::from_millis(1)); // or we take the time it needs to start
-    };
-    kill(Pid::from_raw(session.id().cast_signed()), Signal::SIGINT).unwrap();
-    let asked = Instant::now();
-    let status = loop {
-        if let Some(status) = session.try_wait().unwrap() {
-            break status;
+    }
+
+    impl Drop for Session {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        if asked.elapsed() > PATIENCE {
-            session.kill().unwrap();
-            panic!("it goes on");
-        }
-        thread::park_timeout(Duration::from_millis(1));
-    };
-    assert!(!status.success());
-    assert!(!PathBuf::from(format!("/proc/{server}")).exists(), "the server is still there");
+    }
+
+    /// Whether this is a server that has not ended. A process that nobody has waited for has no command line.
+    fn serves(pid: &str) -> bool {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        command.is_ok_and(|command| command.contains("peer"))
+    }
+
+    /// Whether it has taken more time than to start: 200 ms of CPU, see proc_pid_schedstat(5).
+    fn works(pid: &str) -> bool {
+        let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+        let cpu = schedstat.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
+        cpu.is_some_and(|ns| ns > 200_000_000)
+    }
+
+    #[test]
+    fn a_signal_ends_the_session_and_every_server_it_started() {
+        let Some(mut session) = Session::start() else { return };
+        send_signal(session.child.id(), Signal::Interrupt);
+        eventually("it stops", || session.child.try_wait().unwrap().is_some());
+        assert!(!session.child.wait().unwrap().success());
+        assert!(!serves(&session.server), "the server is still there");
+    }
+
+    #[test]
+    fn a_session_that_is_killed_takes_its_server_along() {
+        let Some(mut session) = Session::start() else { return };
+        session.child.kill().unwrap();
+        session.child.wait().unwrap();
+        eventually("its server has ended", || !serves(&session.server));
+    }
 }

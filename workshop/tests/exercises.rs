@@ -7,10 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use common::testkit::client::allow_descriptors;
 use common::testkit::self_connect::shell_with_ports;
+use common::testkit::skipped;
+
+/// What a test here has open at the same time: files that are copied, pipes, two sockets.
+const FEW: u64 = 20;
 
 /// Runs the tool on the workspace in `root`.
 fn workshop(root: &Path, args: &[&str]) -> Output {
+    allow_descriptors(FEW);
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
     command.args(args).env("WORKSHOP_ROOT", root).env("NO_COLOR", "1");
     command.output().expect("cannot start the tool")
@@ -18,6 +24,11 @@ fn workshop(root: &Path, args: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Whether there is a git, which applies the patches.
+fn has_git() -> bool {
+    Command::new("git").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 fn here() -> PathBuf {
@@ -29,6 +40,7 @@ struct Copy(PathBuf);
 
 impl Copy {
     fn new(name: &str) -> Self {
+        allow_descriptors(FEW);
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&root);
         for entry in fs::read_dir(here()).expect("the workspace") {
@@ -75,6 +87,9 @@ fn copy_files(from: &Path, to: &Path) {
 
 #[test]
 fn pages_patches_and_names_of_tests_agree() {
+    if !has_git() {
+        return skipped("needs git");
+    }
     let output = workshop(&here(), &["verify", "--pages"]);
     assert!(output.status.success(), "{}", said(&output));
 }
@@ -99,6 +114,9 @@ fn an_exercise_without_minutes_is_off() {
 
 #[test]
 fn a_patch_that_no_longer_applies_is_off() {
+    if !has_git() {
+        return skipped("needs git");
+    }
     let copy = Copy::new("stale-patch");
     copy.replace(
         "stage1-blocking/src/main.rs",
@@ -272,6 +290,7 @@ fn talks_to_this_machine_only() {
 
 /// A server for one client: what `serve` does with it.
 fn serve_one(serve: impl FnOnce(TcpStream) + Send + 'static) -> (String, thread::JoinHandle<()>) {
+    allow_descriptors(FEW);
     let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
     let addr = listener.local_addr().expect("an address").to_string();
     let server = thread::spawn(move || serve(listener.accept().expect("a client comes").0));

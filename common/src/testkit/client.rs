@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+pub use super::descriptors::allow_descriptors;
 use super::{DEADLINE, eventually};
 
 /// How much a client that sends a lot sends at a time.
@@ -208,25 +209,4 @@ pub fn stream_through(client: &mut Client, bytes: &[u8]) -> Vec<u8> {
         });
         client.read_to_end()
     })
-}
-
-/// Whether this process, and the servers that it starts, may have so many descriptors each. The limit
-/// belongs to the process, and so to all tests in it: it is raised to the same value for each of them.
-#[cfg(unix)]
-pub fn allow_descriptors(n: u64) -> bool {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    /// Enough for every test.
-    const PLENTY: nix::libc::rlim_t = 20_000;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
-    let raised = PLENTY.min(hard);
-    let raise = || raised > soft && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok();
-    let now = if raise() { raised } else { soft };
-    // i64 on FreeBSD.
-    now >= n as nix::libc::rlim_t
-}
-
-/// Whether this process may have so many descriptors. There is no such limit here.
-#[cfg(not(unix))]
-pub fn allow_descriptors(_: u64) -> bool {
-    true
 }

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod contract;
+mod descriptors;
 pub mod script;
 pub mod self_connect;
 pub mod server;

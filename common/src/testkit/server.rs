@@ -12,15 +12,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, allow_descriptors};
-use super::{DEADLINE, eventually};
+use super::client::Client;
+use super::{DEADLINE, descriptors, eventually};
+use crate::watchdog::Watchdog;
 
-/// A running server. It is killed when this is dropped.
+/// A running server. It is killed when this is dropped, and when we are killed.
 pub struct Server {
     child: Child,
     addr: SocketAddr,
     stdout: BufReader<ChildStdout>,
     log: Arc<Mutex<String>>,
+    _watchdog: Watchdog,
 }
 
 /// Signals that tests send.
@@ -108,9 +110,15 @@ impl Server {
     /// The same, with room for so many descriptors in all, for now. Unix only: elsewhere there is no limit.
     #[track_caller]
     pub fn start_with_descriptors(exe: &str, limit: usize) -> Self {
-        // A shell can lower its limit and then become the server. We cannot, without lowering ours.
+        // It may raise its soft limit when it starts. No client has come yet: afterwards is soon enough.
+        let server = Self::start(exe);
+        if server.raise_descriptors(limit) {
+            return server;
+        }
+        drop(server);
+        // A shell can lower both of its limits and then become the server. We cannot, without lowering ours.
         let mut command = command("sh");
-        let script = "ulimit -S -n \"$0\" && exec \"$@\"";
+        let script = "ulimit -n \"$0\" && exec \"$@\"";
         command.args(["-c", script, &limit.to_string(), exe]);
         command.args(arguments(exe, &[], "127.0.0.1:0"));
         let server = Self::spawn(command).with_log();
@@ -121,8 +129,9 @@ impl Server {
     #[track_caller]
     fn spawn(mut command: Command) -> Self {
         // A child inherits our limit: the same one, whichever test comes first.
-        allow_descriptors(0);
-        let mut child = command.spawn().expect("cannot start the server");
+        descriptors::take_a_few();
+        let started = Watchdog::spawn(&mut command);
+        let (mut child, watchdog) = started.expect("cannot start the server");
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -133,7 +142,7 @@ impl Server {
             let output = child.wait_with_output().expect("cannot read what it said");
             panic!("no word of where it listens: {line:?}, {output:?}");
         };
-        Self { child, addr, stdout, log: Arc::default() }
+        Self { child, addr, stdout, log: Arc::default(), _watchdog: watchdog }
     }
 
     /// Reads the log as it is written, so that the server never waits for us.
@@ -175,16 +184,7 @@ impl Server {
     #[cfg(unix)]
     #[track_caller]
     pub fn signal(&self, signal: Signal) -> bool {
-        use nix::sys::signal::{Signal as Unix, kill};
-        let unix = match signal {
-            Signal::Interrupt => Unix::SIGINT,
-            Signal::Terminate => Unix::SIGTERM,
-            Signal::HangUp => Unix::SIGHUP,
-            Signal::Stop => Unix::SIGSTOP,
-            Signal::Continue => Unix::SIGCONT,
-            Signal::WindowChange => Unix::SIGWINCH,
-        };
-        kill(nix::unistd::Pid::from_raw(self.child.id() as i32), unix).expect("cannot signal");
+        send_signal(self.child.id(), signal);
         if matches!(signal, Signal::Stop) && self.state().is_some() {
             eventually("it has stopped", || self.state() == Some('T'));
         }
@@ -197,7 +197,8 @@ impl Server {
         false
     }
 
-    /// Gives a running server room for so many descriptors. False where there is no prlimit(1).
+    /// Gives a running server room for so many descriptors, or lowers its limit. False where there is no
+    /// prlimit(1), and where the hard limit is lower.
     pub fn raise_descriptors(&self, limit: usize) -> bool {
         self.change_limit(&format!("--nofile={limit}:"))
     }
@@ -259,6 +260,22 @@ impl Drop for Server {
 #[track_caller]
 pub fn run(exe: &str, args: &[&str]) -> Output {
     run_prepared(exe, args, |_| ())
+}
+
+/// Sends a signal to a process.
+#[cfg(unix)]
+#[track_caller]
+pub fn send_signal(pid: u32, signal: Signal) {
+    use nix::sys::signal::{Signal as Unix, kill};
+    let unix = match signal {
+        Signal::Interrupt => Unix::SIGINT,
+        Signal::Terminate => Unix::SIGTERM,
+        Signal::HangUp => Unix::SIGHUP,
+        Signal::Stop => Unix::SIGSTOP,
+        Signal::Continue => Unix::SIGCONT,
+        Signal::WindowChange => Unix::SIGWINCH,
+    };
+    kill(nix::unistd::Pid::from_raw(pid.cast_signed()), unix).expect("cannot signal");
 }
 
 /// What a server is started with. Stage 6 speaks up every ten seconds if it is not told otherwise, and a

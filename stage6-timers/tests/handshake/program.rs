@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,8 @@ use std::thread;
 use std::time::Instant;
 
 use common::testkit::DEADLINE;
+use common::testkit::client::allow_descriptors;
+use common::watchdog::Watchdog;
 
 pub(crate) const PROGRAMS: [&str; 3] = ["handshake", "handshake_async", "handshake_by_hand"];
 
@@ -21,6 +23,7 @@ pub(crate) struct Running {
     lines: Receiver<String>,
     seen: Vec<String>,
     deadline: Instant,
+    _watchdog: Watchdog,
 }
 
 /// What a program has printed and how it ended.
@@ -39,8 +42,9 @@ pub(crate) fn start(name: &'static str, addrs: &[SocketAddr], options: &[&str]) 
 
 /// The same with a command that runs the program in its own way: see [`find`].
 pub(crate) fn launch(name: &'static str, mut command: Command) -> Running {
+    allow_descriptors(40); // for a test that has not asked for more
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let (mut child, watchdog) = Watchdog::spawn(&mut command).unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -50,7 +54,8 @@ pub(crate) fn launch(name: &'static str, mut command: Command) -> Running {
             }
         }
     });
-    Running { name, child, lines, seen: Vec::new(), deadline: Instant::now() + DEADLINE }
+    let deadline = Instant::now() + DEADLINE;
+    Running { name, child, lines, seen: Vec::new(), deadline, _watchdog: watchdog }
 }
 
 impl Running {
@@ -129,14 +134,21 @@ pub(crate) fn find(name: &str) -> PathBuf {
 
 /// `listing` is what cargo writes beside each program: which sources it is made of.
 fn is_fresh(program: &Path, listing: &Path) -> bool {
-    let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
-    let (Ok(built), Ok(listing)) = (modified(program), fs::read_to_string(listing)) else {
-        return false;
-    };
+    let modified = |path: &Path| there(path, fs::metadata(path).and_then(|meta| meta.modified()));
+    let listing = there(listing, fs::read_to_string(listing));
+    let (Some(built), Some(listing)) = (modified(program), listing) else { return false };
     let sources = listing.split_once(": ").map_or("", |(_, sources)| sources);
     // A space in a path is written as "\ ".
     let sources = sources.replace("\\ ", "\0");
     sources.split_whitespace().all(|source| {
-        modified(Path::new(&source.replace('\0', " "))).is_ok_and(|changed| changed <= built)
+        modified(Path::new(&source.replace('\0', " "))).is_some_and(|changed| changed <= built)
     })
+}
+
+/// `None`: the file is missing. An error that has another reason, for example `EMFILE`, says nothing of that.
+fn there<T>(path: &Path, found: io::Result<T>) -> Option<T> {
+    match found {
+        Err(e) if e.kind() != ErrorKind::NotFound => panic!("{}: {e}", path.display()),
+        found => found.ok(),
+    }
 }

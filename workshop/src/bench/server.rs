@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use common::watchdog::Watchdog;
 
 use super::os::{self, Cores, Usage};
 use super::stop;
@@ -33,13 +34,15 @@ pub(super) struct Launch {
     pub(super) announces: bool,
 }
 
-/// A running server. Whatever happens to us, dropping this ends it.
+/// A running server. It ends when this is dropped, and when we are killed.
 pub(super) struct Server {
     /// What we have started: the server, or what counts its calls.
     process: Child,
     /// The server itself.
     pid: u32,
     pub(super) addr: SocketAddr,
+    /// What ends `process` and the server if we are killed.
+    watchdogs: Vec<Watchdog>,
 }
 
 impl Server {
@@ -58,16 +61,18 @@ impl Server {
         // What a server has to say about its clients belongs to no table.
         command.env("RUST_LOG", "off").stderr(Stdio::null());
         os::stay_on(&cores.server); // the child inherits it
-        let process = command.spawn();
+        let process = Watchdog::spawn(&mut command);
         os::stay_on(&cores.generator);
-        let process = process.with_context(|| format!("cannot start {}", words[0]))?;
-        let mut server = Self { pid: process.id(), process, addr: wanted };
+        let (process, watchdog) = process.with_context(|| format!("cannot start {}", words[0]))?;
+        let pid = process.id();
+        let mut server = Self { pid, process, addr: wanted, watchdogs: vec![watchdog] };
         match launch.announces {
             true => server.addr = server.announced_addr()?,
             false => server.wait_until_it_accepts()?,
         }
         if let ([_, ..], Some(&child)) = (wrapper, os::children(server.pid).first()) {
             server.pid = child;
+            server.watchdogs.push(Watchdog::over(child));
         }
         Ok(server)
     }

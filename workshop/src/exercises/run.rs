@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use common::watchdog::Watchdog;
 
 use super::observe::Observed;
 use super::page::Exercise;
@@ -144,11 +145,12 @@ impl Test {
 /// the foreground of the terminal, so it gets no signal of its own.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
-/// A process in a group of its own. When this is dropped the whole group is killed: the test, and the
-/// servers that it has started.
+/// A process in a group of its own. When this is dropped, or when we are killed, the whole group is killed:
+/// the test, and the servers that it has started.
 struct Group {
     leader: Child,
     id: u32,
+    _watchdog: Watchdog,
 }
 
 /// What a group says, read as it is written, so that nobody waits for us.
@@ -160,12 +162,12 @@ impl Group {
         // One pipe for both, so that what was said first comes first.
         let (pipe, end) = io::pipe().context("cannot make a pipe")?;
         command.stdin(Stdio::null()).stdout(end.try_clone()?).stderr(end);
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let leader = command.spawn().context("cannot start the test")?;
+        let started = Watchdog::spawn_group(&mut command);
+        let (leader, watchdog) = started.context("cannot start the test")?;
         let id = leader.id();
         RUNNING.store(id, Ordering::SeqCst);
-        Ok((Self { leader, id }, Output(thread::spawn(move || collect(pipe)))))
+        let group = Self { leader, id, _watchdog: watchdog };
+        Ok((group, Output(thread::spawn(move || collect(pipe)))))
     }
 }
 
@@ -235,6 +237,10 @@ pub(crate) fn relative(path: &Path, root: &Path) -> String {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::fs;
+
+    use common::testkit::eventually;
+
     use super::*;
 
     /// A test that is a shell script, and that starts somebody who would outlive it.
@@ -252,18 +258,50 @@ mod tests {
         assert_eq!(run.verdict, Verdict::Hung);
         assert!(start.elapsed() < Duration::from_secs(30));
         // The pipe has ended, and that is when nobody is left who could write to it.
-        let pid: i32 = run.output.lines().next().and_then(|line| line.parse().ok()).expect("a pid");
-        let pid = nix::unistd::Pid::from_raw(pid);
-        let gone = || match nix::sys::signal::kill(pid, None) {
+        let pid = run.output.lines().next().expect("a process ID");
+        eventually("the sleeper has ended", || has_ended(pid));
+    }
+
+    fn has_ended(pid: &str) -> bool {
+        let id = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
+        match nix::sys::signal::kill(id, None) {
             Err(_) => true,
             // Killed, and nobody has taken note of it yet: a zombie is no process that does anything.
-            Ok(()) => std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            Ok(()) => fs::read_to_string(format!("/proc/{pid}/stat"))
                 .is_ok_and(|stat| stat.contains(") Z ")),
-        };
-        while !gone() {
-            assert!(start.elapsed() < Duration::from_secs(30), "{pid} is still there");
-            thread::park_timeout(Duration::from_millis(5));
         }
+    }
+
+    /// Only a process that is killed can show it, so this test starts itself as another one.
+    #[test]
+    fn a_group_is_killed_when_we_are() {
+        const FILE: &str = "FILE_FOR_PROCESS_IDS";
+        if let Some(file) = std::env::var_os(FILE) {
+            return be_killed_with_a_group(Path::new(&file));
+        }
+        let file = std::env::temp_dir().join(format!("run-test-{}", std::process::id()));
+        let mut us = Command::new(std::env::current_exe().expect("we run"));
+        us.arg("a_group_is_killed_when_we_are").env(FILE, &file).stdout(Stdio::null());
+        let (mut us, _watchdog) = Watchdog::spawn(&mut us).expect("we run");
+        let mut pids = String::new();
+        eventually("both have started", || {
+            pids = fs::read_to_string(&file).unwrap_or_default();
+            pids.ends_with(".\n")
+        });
+        us.kill().and_then(|()| us.wait()).expect("it is ours");
+        let _ = fs::remove_file(&file);
+        let (sleeper, leader) = pids.trim_end_matches(".\n").split_once('\n').expect("two lines");
+        eventually("both have ended", || has_ended(sleeper) && has_ended(leader));
+    }
+
+    fn be_killed_with_a_group(file: &Path) {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 100 & echo $! >\"$0\"; wait"]).arg(file);
+        let (group, output) = Group::spawn(command).expect("sh is there");
+        let sleeper = || fs::read_to_string(file).unwrap_or_default();
+        eventually("the sleeper has started", || sleeper().ends_with('\n'));
+        fs::write(file, format!("{}{}.\n", sleeper(), group.id)).expect("it could be read");
+        output.finish();
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub(crate) fn verify(
     options: &Options,
 ) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
+    for number in &options.numbers {
+        place.exercise(*number)?;
+    }
     let mut faults = faults_of_pages(place)?;
     if !options.pages && faults.is_empty() {
         faults = try_patches(place, screen, &chosen(place, options)?)?;
@@ -61,9 +64,6 @@ pub(crate) fn verify(
 
 fn chosen(place: &Place, options: &Options) -> anyhow::Result<Vec<Exercise>> {
     let mut exercises = place.exercises()?;
-    for number in &options.numbers {
-        place.exercise(*number)?;
-    }
     if !options.numbers.is_empty() {
         exercises.retain(|exercise| options.numbers.contains(&exercise.number));
     }

@@ -80,6 +80,9 @@ pub fn burns_a_full_core_for_nothing(exe: &str) {
 
 /// A thread for each client, and none when they have left.
 pub fn takes_a_thread_per_client(exe: &str) {
+    if !allow_descriptors(150) {
+        return skipped("needs 150 descriptors");
+    }
     let server = Server::start(exe);
     let Some(before) = server.usage() else { return skipped("needs /proc") };
     let clients = talking_clients(&server, 100);
@@ -92,6 +95,9 @@ pub fn takes_a_thread_per_client(exe: &str) {
 
 /// As many threads with a hundred clients as with none.
 pub fn takes_no_thread_per_client(exe: &str) {
+    if !allow_descriptors(150) {
+        return skipped("needs 150 descriptors");
+    }
     let server = Server::start(exe);
     let Some(before) = server.usage() else { return skipped("needs /proc") };
     let _clients = talking_clients(&server, 100);

@@ -2,18 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use crate::testkit::client::Client;
+use crate::testkit::client::{Client, allow_descriptors};
 use crate::testkit::server::Server;
 use crate::testkit::{DEADLINE, skipped};
 
 /// How many come, which is more than can be in.
 const CLIENTS: usize = 200;
 
+/// The descriptors that they take, and a few more: here, and in a server that lets all of them in.
+const ROOM: u64 = CLIENTS as u64 + 100;
+
 /// 64 descriptors and 200 clients: nobody is turned away, nothing spins, and as one leaves, one who
 /// waited is served, although nobody connects any more.
 pub fn who_waited_for_a_descriptor_is_served_when_one_leaves(exe: &str) {
     if cfg!(not(unix)) {
         return skipped("there is no such limit here");
+    }
+    if !allow_descriptors(ROOM) {
+        return skipped("needs 300 descriptors");
     }
     let server = Server::start_with_descriptors(exe, 64);
     let mut crowd = Crowd::connect(&server, 40..64);
@@ -28,6 +34,9 @@ pub fn who_waited_for_a_descriptor_is_served_by_a_server_that_spins(exe: &str) {
     if cfg!(not(unix)) {
         return skipped("there is no such limit here");
     }
+    if !allow_descriptors(ROOM) {
+        return skipped("needs 300 descriptors");
+    }
     let server = Server::start_with_descriptors(exe, 64);
     Crowd::connect(&server, 40..64).leave_one_by_one();
     server.assert_still_serving();
@@ -40,9 +49,12 @@ pub fn who_waited_for_a_descriptor_is_served_although_nobody_leaves(exe: &str) {
     if cfg!(not(target_os = "linux")) {
         return skipped("needs prlimit(1)");
     }
+    if !allow_descriptors(ROOM) {
+        return skipped("needs 300 descriptors");
+    }
     let server = Server::start_with_descriptors(exe, 64);
     let mut crowd = Crowd::connect(&server, 40..64);
-    if !server.raise_descriptors(CLIENTS + 100) {
+    if !server.raise_descriptors(ROOM as usize) {
         return skipped("needs prlimit(1)");
     }
     while !crowd.waiting.is_empty() {
@@ -57,9 +69,12 @@ pub fn who_waited_for_a_descriptor_is_served_although_somebody_talks(exe: &str) 
     if cfg!(not(target_os = "linux")) {
         return skipped("needs prlimit(1)");
     }
+    if !allow_descriptors(ROOM) {
+        return skipped("needs 300 descriptors");
+    }
     let server = Server::start_with_descriptors(exe, 64);
     let mut crowd = Crowd::connect(&server, 40..64);
-    if !server.raise_descriptors(CLIENTS + 100) {
+    if !server.raise_descriptors(ROOM as usize) {
         return skipped("needs prlimit(1)");
     }
     crate::testkit::eventually("everyone is in", || {
@@ -72,6 +87,9 @@ pub fn who_waited_for_a_descriptor_is_served_although_somebody_talks(exe: &str) 
 
 /// `--max-connections 50` and 200 clients.
 pub fn who_waited_at_the_limit_is_served_when_one_leaves(exe: &str) {
+    if !allow_descriptors(ROOM) {
+        return skipped("needs 300 descriptors");
+    }
     let server = Server::start_with(exe, &["--max-connections", "50"]);
     let mut crowd = Crowd::connect(&server, 50..51);
     crowd.assert_no_spin(&server);
@@ -82,6 +100,9 @@ pub fn who_waited_at_the_limit_is_served_when_one_leaves(exe: &str) {
 
 /// The same, but the CPU: a server that spins by design.
 pub fn who_waited_at_the_limit_is_served_by_a_server_that_spins(exe: &str) {
+    if !allow_descriptors(ROOM) {
+        return skipped("needs 300 descriptors");
+    }
     let server = Server::start_with(exe, &["--max-connections", "50"]);
     Crowd::connect(&server, 50..51).leave_one_by_one();
     server.assert_still_serving();

@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::{Server, arguments, command, wait};
+use crate::testkit::descriptors;
+use crate::watchdog::Watchdog;
 
 impl Server {
     /// Starts it through another program, e.g. `env`, with what `prepare` changes, e.g. its stderr.
@@ -43,7 +45,7 @@ impl Server {
     /// Changes a limit of the running server, e.g. `--fsize=unlimited:`. False where there is no prlimit(1).
     pub fn change_limit(&self, limit: &str) -> bool {
         let mut prlimit = Command::new("prlimit");
-        prlimit.args(["--pid", &self.child.id().to_string(), limit]);
+        prlimit.args(["--pid", &self.child.id().to_string(), limit]).stderr(Stdio::null());
         prlimit.status().is_ok_and(|status| status.success())
     }
 }
@@ -51,9 +53,11 @@ impl Server {
 /// Runs a server that is expected to end by itself, with what `prepare` changes.
 #[track_caller]
 pub fn run_prepared(exe: &str, args: &[&str], prepare: impl FnOnce(&mut Command)) -> Output {
+    descriptors::take_a_few();
     let mut command = command(exe);
     prepare(command.args(args));
-    let mut child = command.spawn().expect("cannot start the server");
+    let started = Watchdog::spawn(&mut command);
+    let (mut child, _watchdog) = started.expect("cannot start the server");
     drop(command); // it holds a copy of the descriptors that `prepare` gave to it
     wait(&mut child);
     child.wait_with_output().expect("cannot read what it said")
