@@ -24,6 +24,8 @@ common::testkit::contract! {
     a_thousand_silent_clients_cost_no_cpu,
     a_client_that_does_not_read_stalls_all,
     a_client_that_never_stops_sending_stalls_all,
+    an_accept_that_fails_again_and_again_costs_next_to_nothing,
+    clients_that_waited_while_accept_failed_are_served_in_the_end,
     a_signal_kills_it,
 
     // How it is started, and what it says.

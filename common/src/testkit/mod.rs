@@ -7,9 +7,11 @@
 pub mod client;
 pub mod contract;
 mod descriptors;
+pub mod kernel;
 pub mod script;
 pub mod self_connect;
 pub mod server;
+pub mod traced;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::thousands_of_clients;
 use crate::testkit::client::{Client, allow_descriptors, random_bytes};
 use crate::testkit::contract::watching::lines;
 use crate::testkit::server::Server;
-use crate::testkit::{eventually, skipped};
+use crate::testkit::traced::{NO_STRACE, Traceable};
+use crate::testkit::{eventually, pass, skipped};
 
 /// How many clients are silent, and for how long.
 const SILENT: usize = 1_000;
@@ -107,6 +109,7 @@ pub fn takes_no_thread_per_client(exe: &str) {
 /// 10,000 clients at once, each of them served; and one that is silent costs at most 64 bytes of memory
 /// (of ours: the kernel's sockets are another matter), by the slope from 1,000 to 10,000 of them.
 pub fn serves_10_000_clients_for_64_bytes_each(exe: &str) {
+    let _one_at_a_time = thousands_of_clients();
     if !allow_descriptors(11_000) {
         return skipped("needs 11,000 descriptors");
     }
@@ -147,6 +150,24 @@ pub fn clients_that_only_write_cannot_fill_the_memory(exe: &str) {
     assert!(grown <= 8 * 1024 * 1024, "{grown} bytes for 20 clients that never read");
     polite.round_trip(b"I am served");
     server.assert_still_serving();
+}
+
+/// An urgent byte (`MSG_OOB`) may be anywhere among the bytes, so the server has to look for it. When it has
+/// been found, a message is one read again.
+pub fn an_urgent_byte_makes_later_messages_cost_no_more(exe: &str) {
+    let Some(traced) = Traceable::start(exe, &[], "true") else { return skipped(NO_STRACE) };
+    let mut client = traced.server.connect();
+    client.send_urgent(b'!');
+    client.expect(b"!");
+    let Some(trace) = traced.trace(&["trace=read,recvfrom"]) else { return skipped(NO_STRACE) };
+    for _ in 0..500 {
+        client.round_trip(b"not urgent");
+        pass(Duration::from_millis(1)); // or a read too many would bring the next message
+    }
+    let reads = trace.calls();
+    eprintln!("{reads} reads for 500 messages");
+    assert!((500..=510).contains(&reads), "{reads} reads for 500 messages");
+    traced.server.assert_still_serving();
 }
 
 /// Clients that have been served once, so we know that they are in.

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::stopping::is_all_on_its_way_back;
+use super::thousands_of_clients;
 use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
+use crate::testkit::kernel::{ESTABLISHED, servers_end};
 use crate::testkit::server::{Server, Signal, run};
 use crate::testkit::{DEADLINE, pass, skipped};
 
@@ -197,6 +200,121 @@ pub fn a_slow_reader_is_not_taken_for_silent(exe: &str) {
     assert_eq!(slow.read_to_end(), b"");
 }
 
+/// A status line for each of 10,000 clients, twenty times a second: that is more than the server can do, and
+/// still a client who speaks is answered soon, and is told the status as well.
+pub fn a_round_trip_is_short_while_thousands_are_told_the_status(exe: &str) {
+    let _one_at_a_time = thousands_of_clients();
+    if !allow_descriptors(11_000) {
+        return skipped("needs 11,000 descriptors");
+    }
+    let server = Server::start_with(exe, &["--status-interval", "50ms"]);
+    let silent: Vec<_> = (0..10_000).map(|_| server.connect()).collect();
+    let mut speaks = Listener::new(server.connect());
+    speaks.round_trip(); // it was the last to come, so all are in
+    let soon = (0..3).any(|_| median_under_status(&mut speaks) < Duration::from_millis(50));
+    assert!(soon, "it took longer, three times");
+    silent.into_iter().for_each(Client::reset);
+}
+
+/// Of at least so many round trips that it has heard the status three times meanwhile.
+#[track_caller]
+fn median_under_status(speaks: &mut Listener) -> Duration {
+    let (mut times, mut told) = (Vec::new(), 0);
+    let start = Instant::now();
+    while times.len() < 21 || told < 3 {
+        let sent = Instant::now();
+        told += speaks.round_trip();
+        times.push(sent.elapsed());
+        assert!(start.elapsed() < DEADLINE, "it is not told the status");
+    }
+    times.sort();
+    let median = times[times.len() / 2];
+    eprintln!("median {median:?}, longest {:?}, of {}", times[times.len() - 1], times.len());
+    median
+}
+
+/// All that it has sent is on its way back, and it reads steadily. For the server it is silent, so that says
+/// goodbye behind the last byte. When the client says something after all, it still gets every byte.
+pub fn a_late_word_destroys_nothing_when_it_was_silent(exe: &str) {
+    let server = Server::start_with(exe, &["--idle-timeout", "1s"]);
+    let mut client = server.connect();
+    let bytes = random_bytes(400_000);
+    client.send(&bytes);
+    if !is_all_on_its_way_back(&client, bytes.len()) {
+        return skipped("needs /proc/net/tcp");
+    }
+    let mut was_let_go_of = false;
+    // 80,000 bytes a second.
+    for piece in bytes.chunks(8_000) {
+        client.expect(piece);
+        pass(Duration::from_millis(100));
+        let left = servers_end(&client).is_none_or(|end| end.state != ESTABLISHED);
+        if left && !was_let_go_of {
+            client.send(b"I am still here");
+            was_let_go_of = true;
+        }
+    }
+    assert!(was_let_go_of, "silent for five seconds, and still there");
+    assert_eq!(client.read_to_end(), b"", "a clean end");
+    server.assert_still_serving();
+}
+
+/// A client that was let go of and does not leave counts, but not for ever: when it has said nothing for
+/// five more seconds, its place is the next one's.
+pub fn a_client_that_was_let_go_of_holds_its_place_for_a_while(exe: &str) {
+    let server = Server::start_with(exe, &["--max-connections", "1", "--idle-timeout", "1s"]);
+    let mut stays = server.connect();
+    stays.round_trip(b"I stay\n");
+    let mut waits = server.connect();
+    waits.send(b"and I?\n");
+    assert_eq!(stays.read_to_end(), b"", "a clean end");
+    let goodbye = Instant::now();
+    waits.expect(b"and I?\n");
+    let elapsed = goodbye.elapsed();
+    eprintln!("served {elapsed:?} later");
+    let in_time = Duration::from_secs(3)..Duration::from_secs(20);
+    assert!(in_time.contains(&elapsed), "the place was free {elapsed:?} later");
+}
+
+/// The same for one that goes on talking: half a minute in all. What it says is not answered.
+pub fn a_client_that_talks_on_is_let_go_of_in_the_end(exe: &str) {
+    let server = Server::start_with(exe, &["--max-connections", "1", "--idle-timeout", "1s"]);
+    let mut talks = server.connect();
+    talks.round_trip(b"I talk\n");
+    assert_eq!(talks.read_to_end(), b"", "a clean end");
+    let goodbye = Instant::now();
+    while talks.stream.write_all(b"blah\n").is_ok() {
+        assert!(goodbye.elapsed() < DEADLINE, "it is still there");
+        pass(Duration::from_millis(200));
+    }
+    let elapsed = goodbye.elapsed();
+    eprintln!("it hung up {elapsed:?} later");
+    let in_time = Duration::from_secs(20)..Duration::from_secs(50);
+    assert!(in_time.contains(&elapsed), "it hung up {elapsed:?} later");
+    server.assert_still_serving();
+}
+
+/// A client that was let go of sends as fast as it can. The server takes that in, and the others do not
+/// notice.
+pub fn a_flood_after_the_goodbye_keeps_no_other_waiting(exe: &str) {
+    /// Far more than the kernel keeps for a server that does not read.
+    const MUCH: usize = 64 * 1024 * 1024;
+    let server = Server::start_with(exe, &["--idle-timeout", "1s"]);
+    let mut flood = server.connect();
+    assert_eq!(flood.read_to_end(), b"", "a clean end");
+    let mut polite = server.connect();
+    std::thread::scope(|scope| {
+        let sending = scope
+            .spawn(|| (0..MUCH / 65_536).all(|_| flood.stream.write_all(&[b'f'; 65_536]).is_ok()));
+        (0..100).for_each(|_| polite.round_trip(b"and I?\n"));
+        while !sending.is_finished() {
+            polite.round_trip(b"and I?\n");
+        }
+        assert!(sending.join().expect("it only sends"), "it was cut off");
+    });
+    server.assert_still_serving();
+}
+
 /// Stopped for longer than the timeout. Who has spoken meanwhile was not silent, however many they are:
 /// more than a poller hands over at a time.
 pub fn ctrl_z_does_not_make_clients_silent(exe: &str) {
@@ -282,6 +400,15 @@ impl Listener {
         let mut line = String::new();
         let n = self.0.read_line(&mut line).expect("neither a line came nor the end");
         (n > 0).then_some(line)
+    }
+
+    /// Says a line, and hears it. Returns how many other lines came first.
+    #[track_caller]
+    fn round_trip(&mut self) -> usize {
+        self.0.get_mut().write_all(b"and I?\n").expect("cannot send");
+        let others =
+            std::iter::repeat_with(|| self.next_line()).take_while(|line| line != "and I?\n");
+        others.count()
     }
 
     /// When the next line came.

@@ -1,7 +1,7 @@
 //! Who has to wait for whom.
 
-use crate::testkit::client::{Client, Flood, random_bytes};
-use crate::testkit::contract::watching::totals;
+use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
+use crate::testkit::contract::watching::{Line, totals};
 use crate::testkit::server::{Server, Signal};
 use crate::testkit::{eventually, skipped};
 
@@ -119,44 +119,92 @@ pub fn a_slow_reader_gets_every_byte_back(exe: &str) {
     assert_eq!(slow.read_to_end(), b"");
 }
 
+/// How many reads of one client a fair server makes before it goes back to ask who else is there. Each is of
+/// 64 KiB at most.
+const READS_PER_TURN: u64 = 8;
+
 /// Whoever has more is served on, and meanwhile nobody else is. Seen as: a mebibyte waits for the server,
 /// and it takes all of it without going back to ask who else is there.
 pub fn a_client_that_never_stops_sending_keeps_the_turn(exe: &str) {
-    /// One for the mebibyte, and a few since the kernel moves it in pieces. With fair turns of 64 KiB it
-    /// would be 16, with turns of one read 256.
-    const FEW: u64 = 8;
-    let Some(turns) = turns_for_a_mebibyte(exe) else { return skipped("needs signals") };
-    assert!(turns <= FEW, "{turns} turns for a mebibyte");
-}
-
-/// The reverse: whoever has more is served on after the others. A mebibyte waits for the server, which goes
-/// back again and again to ask who else is there.
-pub fn a_client_that_has_more_gets_a_bounded_turn(exe: &str) {
-    /// 64 KiB are the longest turn.
-    const MANY: u64 = 16;
-    let Some(turns) = turns_for_a_mebibyte(exe) else { return skipped("needs signals") };
-    assert!(turns >= MANY, "{turns} turns for a mebibyte");
-}
-
-/// How often the server wakes up for a mebibyte that has come while it was stopped.
-fn turns_for_a_mebibyte(exe: &str) -> Option<u64> {
     let server = Server::start_with(exe, &["--stats"]);
     let mut flood = server.connect();
     flood.round_trip(b"hello");
-    eventually("that has been told", || totals(&server).bytes == 5);
-    let before = totals(&server).wake_ups;
+    let before = told(&server, 5);
     if !server.signal(Signal::Stop) {
-        return None;
+        return skipped("needs signals");
     }
     // Not more than the kernel keeps in either direction while nobody reads.
     let bytes = random_bytes(MIB as usize);
     flood.send(&bytes);
     server.signal(Signal::Continue);
     flood.expect(&bytes);
-    eventually("all has been told", || totals(&server).bytes == 5 + MIB);
-    let turns = totals(&server).wake_ups - before;
+    let (reads, turns) = told(&server, 5 + MIB).since(before);
+    assert!(reads > READS_PER_TURN * turns, "{reads} reads in {turns} turns");
     server.assert_still_serving();
-    Some(turns)
+}
+
+/// The reverse: however much of a client's input is there, the server goes back after a few reads to ask who
+/// else is. Here these are several mebibytes that came while it was stopped.
+pub fn a_client_that_has_more_gets_a_bounded_turn(exe: &str) {
+    let server = Server::start_with(exe, &["--stats"]);
+    let mut client = server.connect();
+    // The kernel keeps most for a client who has moved a lot already.
+    let (bytes, times) = (random_bytes(MIB as usize), 32);
+    let mut writer = Client::new(client.stream.try_clone().expect("clone"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..times).for_each(|_| writer.send(&bytes)));
+        (0..times).for_each(|_| client.expect(&bytes));
+    });
+    let before = told(&server, times * MIB);
+    if !server.signal(Signal::Stop) {
+        return skipped("needs signals");
+    }
+    let sent = client.fill(&bytes, || ()).expect("cannot fill");
+    server.signal(Signal::Continue);
+    read_back(&mut client, &bytes, sent);
+    let (reads, turns) = told(&server, times * MIB + sent as u64).since(before);
+    assert!(reads <= READS_PER_TURN * turns, "{reads} reads in {turns} turns");
+    server.assert_still_serving();
+}
+
+/// 2,000 clients have said something while it was stopped. It does not serve all of them before it asks who
+/// else is there: that would be a long wait for whoever comes next.
+pub fn a_turn_is_bounded_in_clients_too(exe: &str) {
+    const CLIENTS: u64 = 2_000;
+    /// In one turn.
+    const MOST: u64 = 256;
+    if !allow_descriptors(CLIENTS + 1_000) {
+        return skipped("needs 3,000 descriptors");
+    }
+    let server = Server::start_with(exe, &["--stats"]);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.round_trip(b"!"));
+    let before = told(&server, CLIENTS);
+    if !server.signal(Signal::Stop) {
+        return skipped("needs signals");
+    }
+    clients.iter_mut().for_each(|client| client.send(b"!"));
+    server.signal(Signal::Continue);
+    clients.iter_mut().for_each(|client| client.expect(b"!"));
+    let (_, turns) = told(&server, 2 * CLIENTS).since(before);
+    assert!(turns >= CLIENTS / MOST, "{turns} turns for {CLIENTS} clients");
+    clients.into_iter().for_each(Client::reset);
+}
+
+impl Line {
+    /// How many reads there were since then, in how many turns.
+    fn since(self, before: Self) -> (u64, u64) {
+        let difference = (self.reads - before.reads, self.wake_ups - before.wake_ups);
+        eprintln!("{} reads in {} turns", difference.0, difference.1);
+        difference
+    }
+}
+
+/// What the stats come to when so many bytes have gone back.
+#[track_caller]
+fn told(server: &Server, bytes: u64) -> Line {
+    eventually("all has been told", || totals(server).bytes == bytes);
+    totals(server)
 }
 
 /// One client at a time: so as long as the flood lasts nobody else is served.
