@@ -148,7 +148,10 @@ const MATRIX: [(&str, &[Cell]); 9] = [
                 &[
                     "stops_within_a_second_when_idle",
                     "stops_within_a_second_with_clients_connected",
+                    "stops_within_a_second_with_16_000_silent_clients",
                     "what_it_has_read_is_still_delivered_when_it_stops",
+                    "what_it_owes_is_delivered_although_the_signal_comes_first",
+                    "a_late_word_destroys_nothing_when_it_stops",
                 ],
             ),
         ],
@@ -163,6 +166,7 @@ const MATRIX: [(&str, &[Cell]); 9] = [
                     "the_status_keeps_its_grid_under_load",
                     "lateness_is_not_carried_over",
                     "tells_everyone_how_many_there_are",
+                    "a_round_trip_is_short_while_thousands_are_told_the_status",
                     "a_silent_client_is_closed_in_time_and_a_talking_one_is_not",
                 ],
             ),
