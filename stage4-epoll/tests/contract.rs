@@ -27,6 +27,7 @@ common::testkit::contract! {
     clients_that_are_cut_off_do_not_fill_the_log,
     a_reset_leaves_the_others_of_its_batch_alone,
     a_client_that_never_stops_sending_keeps_the_turn,
+    a_crowd_is_taken_in_by_several_turns,
     who_waited_for_a_descriptor_is_served_when_one_leaves,
     who_waited_for_a_descriptor_is_served_although_nobody_leaves,
     who_waited_for_a_descriptor_is_served_although_somebody_talks,

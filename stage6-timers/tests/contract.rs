@@ -32,6 +32,7 @@ common::testkit::contract! {
     a_client_that_never_stops_sending_keeps_nobody_waiting,
     a_client_that_has_more_gets_a_bounded_turn,
     a_turn_is_bounded_in_clients_too,
+    a_crowd_is_taken_in_by_several_turns,
     who_waited_for_a_descriptor_is_served_when_one_leaves,
     who_waited_for_a_descriptor_is_served_although_nobody_leaves,
     who_waited_at_the_limit_is_served_when_one_leaves,

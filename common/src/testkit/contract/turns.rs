@@ -167,8 +167,8 @@ pub fn a_client_that_has_more_gets_a_bounded_turn(exe: &str) {
     server.assert_still_serving();
 }
 
-/// 2,000 clients have said something while it was stopped. It does not serve all of them before it asks who
-/// else is there: that would be a long wait for whoever comes next.
+/// 2,000 clients have said something while it was stopped. It does not serve all of them before it looks at
+/// the poller again: that would be a long wait for a client that speaks next.
 pub fn a_turn_is_bounded_in_clients_too(exe: &str) {
     const CLIENTS: u64 = 2_000;
     /// In one turn.
@@ -189,6 +189,30 @@ pub fn a_turn_is_bounded_in_clients_too(exe: &str) {
     let (_, turns) = told(&server, 2 * CLIENTS).since(before);
     assert!(turns >= CLIENTS / MOST, "{turns} turns for {CLIENTS} clients");
     clients.into_iter().for_each(Client::reset);
+}
+
+/// 1,000 clients have connected while it was stopped. It takes in so many at a time, and the clients that it
+/// has already get their turns in between.
+pub fn a_crowd_is_taken_in_by_several_turns(exe: &str) {
+    const CLIENTS: u64 = 1_000;
+    /// In one turn.
+    const MOST: u64 = 128;
+    if !allow_descriptors(CLIENTS + 1_000) {
+        return skipped("needs 2,000 descriptors");
+    }
+    let server = Server::start_with(exe, &["--stats"]);
+    server.connect().round_trip(b"!");
+    let before = told(&server, 1);
+    if !server.signal(Signal::Stop) {
+        return skipped("needs signals");
+    }
+    let clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    server.signal(Signal::Continue);
+    eventually("all of them are in", || totals(&server).clients == CLIENTS);
+    let (_, turns) = totals(&server).since(before);
+    assert!(turns >= CLIENTS / MOST, "{turns} turns for {CLIENTS} new clients");
+    clients.into_iter().for_each(Client::reset);
+    server.assert_still_serving();
 }
 
 impl Line {
