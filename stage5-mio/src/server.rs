@@ -278,6 +278,7 @@ impl Server {
         self.accept_pending = false;
         self.stop_at = Some(Instant::now() + STOP_GRACE);
         info!(connections = self.connections.len(), "stopping");
+        // An event may put some of them on the list once more. That costs a turn in which nothing moves.
         self.due = self.connections.tokens().collect();
     }
 

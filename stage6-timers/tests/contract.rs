@@ -63,6 +63,7 @@ common::testkit::contract! {
     whoever_comes_while_it_stops_is_refused,
     goes_on_under_nohup_when_its_terminal_is_closed,
     tells_everyone_how_many_there_are,
+    everyone_hears_the_same_tick,
     the_status_keeps_its_grid_under_load,
     a_round_trip_is_short_while_thousands_are_told_the_status,
     lateness_is_not_carried_over,

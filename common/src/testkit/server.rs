@@ -237,6 +237,14 @@ impl Server {
         stat.rsplit(')').next()?.trim_start().chars().next()
     }
 
+    /// How long the main thread was ready to run and had no CPU, also after its end: proc(5), `schedstat`. Zero
+    /// where there is no `/proc`.
+    pub fn waited_for_a_cpu(&self) -> Duration {
+        let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()));
+        let nanos = schedstat.ok().and_then(|text| text.split(' ').nth(1)?.parse().ok());
+        Duration::from_nanos(nanos.unwrap_or_default())
+    }
+
     /// Waits until the main thread sleeps: it has done all there was to do.
     #[track_caller]
     pub fn wait_until_it_sleeps(&self) {

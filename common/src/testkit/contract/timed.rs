@@ -37,6 +37,26 @@ pub fn tells_everyone_how_many_there_are(exe: &str) {
     first.wait_for("Server status: 1 active connection");
 }
 
+/// More clients than it tells at a time hear the same tick, one right after the other. A busy machine may be
+/// slow, but not three times.
+pub fn everyone_hears_the_same_tick(exe: &str) {
+    const CLIENTS: usize = 400;
+    const SECOND: Duration = Duration::from_secs(1);
+    if !allow_descriptors(CLIENTS as u64 + 100) {
+        return skipped("needs 500 descriptors");
+    }
+    let server = Server::start_with(exe, &["--status-interval", "1s"]);
+    let mut listeners: Vec<_> = (0..CLIENTS).map(|_| Listener::new(server.connect())).collect();
+    let spread = |listeners: &mut [Listener]| {
+        let first = listeners[CLIENTS - 1].next_arrival(); // it is told first, since it came last
+        listeners[..CLIENTS - 1].iter_mut().for_each(|listener| _ = listener.next_line());
+        first.elapsed()
+    };
+    let in_time = (0..3).any(|_| spread(&mut listeners) < SECOND / 2);
+    assert!(in_time, "some were told half an interval after the others, three times");
+    listeners.into_iter().for_each(|listener| listener.client().reset());
+}
+
 /// While somebody floods: never early, never twice, and the last tick is on the same grid as the first.
 /// How exactly, the measurements tell: a test on a busy machine can only say that nothing is carried over.
 pub fn the_status_keeps_its_grid_under_load(exe: &str) {
