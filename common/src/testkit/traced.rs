@@ -4,12 +4,12 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::eventually;
 use super::server::{Server, run};
+#[cfg(unix)]
+use super::server::{Signal, send_signal};
 
 /// Starts a server from a shell that first runs `setup`, for example `ulimit -n 64`, and then becomes the
 /// server. Unix only.
@@ -98,17 +98,13 @@ impl Traceable {
         }
         let mut strace = strace.spawn().ok()?;
         let mut stderr = BufReader::new(strace.stderr.take()?);
-        let calls = Arc::<AtomicUsize>::default();
-        let trace = Trace { strace, calls: Arc::clone(&calls) };
+        let mut trace = Trace { strace, calls: None };
         let mut line = String::new();
         stderr.read_line(&mut line).ok().filter(|_| line.contains(" attached"))?;
-        thread::spawn(move || {
-            // A call that another thread's call interrupts has a second line: `<... read resumed>`.
-            let begins = |line: &String| line.contains('(') && !line.contains(" resumed>");
-            for _ in stderr.lines().map_while(Result::ok).filter(begins) {
-                calls.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+        // A call that another thread's call interrupts has a second line: `<... read resumed>`.
+        let begins = |line: &String| line.contains('(') && !line.contains(" resumed>");
+        let count = move || stderr.lines().map_while(Result::ok).filter(begins).count();
+        trace.calls = Some(thread::spawn(count));
         Some(trace)
     }
 }
@@ -116,23 +112,29 @@ impl Traceable {
 /// An strace(1) that is attached to a server. It lets go when this is dropped.
 pub struct Trace {
     strace: Child,
-    calls: Arc<AtomicUsize>,
+    calls: Option<JoinHandle<usize>>,
 }
 
 impl Trace {
-    /// How many calls it has seen.
-    pub fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
+    /// Lets go, and returns how many calls there were.
+    #[track_caller]
+    pub fn calls(mut self) -> usize {
+        self.let_go();
+        self.calls.take().map_or(0, |calls| calls.join().expect("it only counts"))
+    }
+
+    fn let_go(&mut self) {
+        // SIGTERM: then it first undoes what it has changed in a call that is under way.
+        #[cfg(unix)]
+        send_signal(self.strace.id(), Signal::Terminate);
+        let _ = self.strace.wait();
     }
 }
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        // SIGTERM, on which it detaches in good order. By the program, since this is compiled everywhere.
-        let kill = Command::new("kill").arg(self.strace.id().to_string()).status();
-        if !kill.is_ok_and(|status| status.success()) {
-            let _ = self.strace.kill();
+        if matches!(self.strace.try_wait(), Ok(None)) {
+            self.let_go();
         }
-        let _ = self.strace.wait();
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::thousands_of_clients;
 use crate::testkit::client::{Client, allow_descriptors, random_bytes};
 use crate::testkit::contract::watching::lines;
 use crate::testkit::server::Server;
@@ -109,7 +108,6 @@ pub fn takes_no_thread_per_client(exe: &str) {
 /// 10,000 clients at once, each of them served; and one that is silent costs at most 64 bytes of memory
 /// (of ours: the kernel's sockets are another matter), by the slope from 1,000 to 10,000 of them.
 pub fn serves_10_000_clients_for_64_bytes_each(exe: &str) {
-    let _one_at_a_time = thousands_of_clients();
     if !allow_descriptors(11_000) {
         return skipped("needs 11,000 descriptors");
     }

@@ -198,20 +198,22 @@ pub fn a_table_that_is_too_large_is_one_clear_line(exe: &str) {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
-/// accept(2) fails before it has taken anyone from the backlog, at once and again and again: so the kernel
-/// answers if a security module forbids it. The server asks now and then, and complains as rarely.
+/// accept(2) fails at once, again and again, and the clients stay in the backlog: so the kernel answers if a
+/// security module forbids it. The server tries now and then, and complains as rarely.
 pub fn an_accept_that_fails_again_and_again_costs_next_to_nothing(exe: &str) {
     /// Two bursts with a pause of a second between them, and one for each event.
     const A_FEW_HUNDRED: usize = 400;
     for error in REFUSALS {
         let Some(traced) = Traceable::start(exe, &[], "true") else { return skipped(NO_STRACE) };
         let Some(trace) = traced.refuse("accept4", error) else { return skipped(NO_STRACE) };
+        // The first may still get in: by a call that has begun before there was an strace.
+        drop(traced.server.connect());
         let _waits = traced.server.connect();
         pass(Duration::from_millis(1_500));
-        let (calls, lines) = (trace.calls(), traced.log_lines());
-        eprintln!("{error}: {calls} calls, {lines} lines");
-        assert!(calls <= A_FEW_HUNDRED, "{calls} calls of accept4 in 1.5 s");
-        assert!(lines <= 3, "{}", traced.server.log());
+        let calls = trace.calls();
+        eprintln!("{error}: {calls} calls");
+        assert!((1..=A_FEW_HUNDRED).contains(&calls), "{calls} calls of accept4 in 1.5 s");
+        assert!(traced.log_lines() <= 3, "{}", traced.server.log());
     }
 }
 
@@ -297,7 +299,8 @@ pub fn talk_costs_no_accept_while_there_is_no_descriptor(exe: &str) {
     let Some(trace) = traced.trace(&["trace=accept4"]) else { return skipped(NO_STRACE) };
     let start = Instant::now();
     (0..500).for_each(|_| crowd.inside[0].round_trip(b"blah"));
-    let (calls, seconds) = (trace.calls(), start.elapsed().as_secs() as usize);
+    let seconds = start.elapsed().as_secs() as usize;
+    let calls = trace.calls();
     eprintln!("{calls} calls in {seconds} s");
     // Once a second it may try.
     assert!(calls <= 10 + seconds, "{calls} calls of accept4 for 500 messages, in {seconds} s");

@@ -4,8 +4,6 @@
 //! `the_second_client_waits_while_the_first_is_silent` is true of stage 1, and the day that it is not,
 //! the README is wrong. Every function takes the path of the server's binary.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 mod command;
 mod cost;
 mod echo;
@@ -27,9 +25,3 @@ pub use stopping::*;
 pub use timed::*;
 pub use turns::*;
 pub use watching::*;
-
-/// A process has so many descriptors: the tests that need thousands of them come one after the other.
-fn thousands_of_clients() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -6,7 +6,6 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::thousands_of_clients;
 use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
 use crate::testkit::kernel::{our_end, servers_end};
 use crate::testkit::server::{Server, Signal, full_pipe};
@@ -312,7 +311,6 @@ fn time_to_the_end(exe: &str, clients: usize) -> Duration {
 
 /// 16,000 clients who say nothing and do not leave.
 pub fn stops_within_a_second_with_16_000_silent_clients(exe: &str) {
-    let _one_at_a_time = thousands_of_clients();
     if !allow_descriptors(17_000) {
         return skipped("needs 17,000 descriptors");
     }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::stopping::is_all_on_its_way_back;
-use super::thousands_of_clients;
 use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
 use crate::testkit::kernel::{ESTABLISHED, servers_end};
 use crate::testkit::server::{Server, Signal, run};
@@ -223,7 +222,6 @@ pub fn a_slow_reader_is_not_taken_for_silent(exe: &str) {
 /// A status line for each of 10,000 clients, twenty times a second: that is more than the server can do, and
 /// still a client who speaks is answered soon, and is told the status as well.
 pub fn a_round_trip_is_short_while_thousands_are_told_the_status(exe: &str) {
-    let _one_at_a_time = thousands_of_clients();
     if !allow_descriptors(11_000) {
         return skipped("needs 11,000 descriptors");
     }
