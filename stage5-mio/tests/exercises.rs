@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::testkit::client::{Client, random_bytes, stream_through};
 use common::testkit::server::Server;
-use common::testkit::{eventually, skipped};
+use common::testkit::skipped;
 
 const EXE: &str = env!("CARGO_BIN_EXE_stage5-mio");
 
@@ -73,7 +73,7 @@ fn e5_8_a_client_that_owes_us_its_attention_for_a_mebibyte_is_cut_off() {
         let mut back = Vec::new();
         let _ = late.stream.read_to_end(&mut back);
         if back != bytes {
-            eventually(
+            soon(
                 "bytes are missing or moved, and the log does not say that it was cut off",
                 || server.log().matches("it does not read, and ").count() > 1,
             );
@@ -105,7 +105,7 @@ fn e5_9_an_address_may_hold_four_connections() {
     }
     for _ in 0..10 {
         inside.remove(0).reset();
-        eventually("there is room again when one of the four has left", || {
+        soon("there is room again when one of the four has left", || {
             let client = connect();
             let turned_away =
                 is_turned_away(Client::new(client.stream.try_clone().expect("clone")));
@@ -114,6 +114,16 @@ fn e5_9_an_address_may_hold_four_connections() {
             }
             !turned_away
         });
+    }
+}
+
+/// Waits for what should come at once. `check` kills a test after 20 s, and then it can say nothing.
+#[track_caller]
+fn soon(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < 3 * SOON, "still not true after {:?}: {what}", 3 * SOON);
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 

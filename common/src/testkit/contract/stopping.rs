@@ -130,10 +130,10 @@ fn delivers_what_it_has_read(exe: &str) -> bool {
     // A busy machine may not let us read megabytes in time. They came as long as the server was there.
     let too_slow = last_byte - signal > IN_TIME;
     assert!(too_slow || full.has_what_was_read(), "bytes that it had read did not come back");
-    assert_waits_without_cpu(&server);
-    // Nothing will read it, and still it is no reset. If the server has ended, it is.
+    // It will not be answered, and still it causes no reset. If the server has ended, it does.
     let in_time = signal.elapsed() < IN_TIME;
     let _ = full.client.stream.write_all(b"one more word");
+    assert_waits_without_cpu(&server);
     assert_clean_end(server);
     let reset = full.client.stream.take_error().expect("SO_ERROR");
     assert!(!in_time || reset.is_none(), "a reset in answer to a word");
@@ -165,7 +165,7 @@ fn delivers_behind_the_signal(exe: &str) -> bool {
     server.signal(Signal::Continue);
     others[0].expect(b"o"); // the turn has begun
     server.signal(Signal::Terminate);
-    others[OTHERS / 8].expect(b"o"); // so the handler has run
+    others[OTHERS / 10].expect(b"o"); // so the handler has run
     server.signal(Signal::Stop);
     // If it has noticed the signal, its time is running.
     let in_the_turn = !server.log().contains("stopping");
@@ -187,7 +187,7 @@ struct FullClient {
     client: Client,
     /// What it sends, over and over.
     pattern: Vec<u8>,
-    /// How many of its bytes the server has read, or more.
+    /// How many of its bytes the server had read when nothing moved any more.
     owed: usize,
     got: Vec<u8>,
     end: io::Result<()>,
@@ -311,8 +311,9 @@ fn time_to_the_end(exe: &str, clients: usize) -> Duration {
 
 /// 16,000 clients who say nothing and do not leave.
 pub fn stops_within_a_second_with_16_000_silent_clients(exe: &str) {
-    if !allow_descriptors(17_000) {
-        return skipped("needs 17,000 descriptors");
+    // Elsewhere there are no signals, or fewer ports than that.
+    if cfg!(not(target_os = "linux")) || !allow_descriptors(17_000) {
+        return skipped("needs Linux and 17,000 descriptors");
     }
     // Of this the kernel takes a quarter of a second, to close 16,000 sockets.
     let in_time = (0..3).any(|_| time_to_leave_silent_clients(exe, 16_000) < A_SECOND * 8 / 10);
@@ -343,8 +344,8 @@ pub fn whoever_comes_while_it_stops_is_refused(exe: &str) {
 }
 
 fn refuses_while_it_stops(exe: &str) -> bool {
-    // An address of its own. On one that is shared, another test's server may get the port as soon as it is
-    // free, or our own socket: whoever connects to a port that it was given itself has connected to itself.
+    // An address of its own. On a shared one another test's server may get the port as soon as it is free; or
+    // our own socket may, and is then connected to itself.
     let [.., high, low] = std::process::id().to_be_bytes();
     let linux = cfg!(target_os = "linux"); // elsewhere there is only one
     let addr = if linux { format!("127.5.{high}.{low}:0") } else { "127.0.0.1:0".to_owned() };
