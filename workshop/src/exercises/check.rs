@@ -5,9 +5,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::page::{Exercise, Kind};
+use super::page::{Exercise, Kind, Number};
 use super::place::Place;
-use super::run::{Run, Verdict, Workspace, first_errors};
+use super::run::{Run, Verdict, first_errors};
 use super::screen::{Screen, say};
 use super::{TOOL, explain, start_again};
 
@@ -21,13 +21,10 @@ const USUAL: Duration = Duration::from_secs(7);
 const QUICK: Duration = Duration::from_secs(2);
 
 /// Builds the stage as the learner has left it and runs the test of the exercise. Exit code 0: done.
-pub(crate) fn check(
-    place: &Place,
-    screen: &Screen,
-    exercise: &Exercise,
-) -> anyhow::Result<ExitCode> {
+pub(crate) fn check(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
+    let exercise = &place.exercise(number)?;
     screen.headline(exercise);
-    let workspace = Workspace { root: place.root.clone(), target: None };
+    let workspace = place.workspace();
     let slow = || say!("building {}; the first time takes a minute or two …", exercise.package);
     let test = match unless_quick(QUICK, slow, || workspace.build(exercise))? {
         Ok(test) => test,

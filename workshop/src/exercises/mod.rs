@@ -20,6 +20,7 @@ use anyhow::Context;
 
 use page::{Exercise, Kind, Number};
 use place::Place;
+pub(crate) use place::root;
 use screen::{Screen, say};
 
 /// How this tool is called, in what it tells people to do next.
@@ -58,15 +59,16 @@ pub(crate) enum Command {
 
 /// Runs one command. An error is about us; what an exercise has to say is in the exit code.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let place = Place::find()?;
+    // `talk` needs none.
+    let place = Place::find;
     let screen = Screen::new();
     match command {
-        Command::List => list(&place, &screen),
-        Command::Show { number } => show(&place, &screen, number),
-        Command::Check { number } => check::check(&place, &screen, &place.exercise(number)?),
-        Command::Hint { number } => hint(&place, &screen, number),
-        Command::Solution { number } => solution(&place, &screen, number),
-        Command::Verify(options) => verify::verify(&place, &screen, &options),
+        Command::List => list(&place()?, &screen),
+        Command::Show { number } => show(&place()?, &screen, number),
+        Command::Check { number } => check::check(&place()?, &screen, number),
+        Command::Hint { number } => hint(&place()?, &screen, number),
+        Command::Solution { number } => solution(&place()?, &screen, number),
+        Command::Verify(options) => verify::verify(&place()?, &screen, &options),
         Command::Talk(options) => talk::talk(&options),
     }
 }

@@ -103,6 +103,8 @@ impl Test {
             .args(["--nocapture", "--test-threads=1"]);
         // Where it failed it says anyway, and the rest of a backtrace is about the test.
         command.env("RUST_BACKTRACE", "0");
+        // As under `cargo test`. Ours is the tool's.
+        command.env("CARGO_MANIFEST_DIR", &self.package);
         let (mut group, output) = Group::spawn(command)?;
         let mut observed = Observed::default();
         let start = Instant::now();
