@@ -1,8 +1,15 @@
-//! The tool where learners are: in other folders.
+//! The tool where learners are: other folders, other settings of cargo.
 
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+#[cfg(target_os = "linux")]
+use std::{process::Stdio, sync::mpsc, thread, time::Duration};
+
+#[cfg(target_os = "linux")]
+use nix::fcntl::{Flock, FlockArg};
 
 use super::{Copy, here, said};
 
@@ -169,4 +176,59 @@ fn two_checkouts_that_share_a_target_folder_are_two() {
     }
     let done = |tiny: &Tiny| said(&tiny.workshop(&["list"], &settings)).contains("1 done.");
     assert!(done(&a) && !done(&b));
+}
+
+// ---- what cargo is told
+
+#[test]
+fn what_cargo_is_told_of_words_colours_and_places_makes_no_difference() {
+    let host = Command::new("rustc").arg("-vV").output().map(|output| said(&output));
+    let host = host.expect("rustc is there");
+    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).expect("it has a host");
+    let brackets = Path::new(env!("CARGO_TARGET_TMPDIR")).join("a (b) c");
+    let settings = [
+        ("CARGO_TERM_QUIET", "true"),
+        ("CARGO_TERM_VERBOSE", "true"),
+        ("CARGO_TERM_COLOR", "always"),
+        ("CARGO_BUILD_TARGET", host),
+        ("CARGO_TARGET_DIR", brackets.to_str().expect("a path of ours")),
+    ];
+    let tiny = Tiny::new("settings", RIGHT);
+    for setting in settings {
+        assert!(tiny.check(&[setting]).starts_with("green"), "{setting:?}");
+    }
+    tiny.write("stage1-blocking/src/main.rs", "fn main() { nonsense() }\n");
+    for setting in settings {
+        assert!(tiny.check(&[setting]).contains("it does not compile"), "{setting:?}");
+        let said = said(&tiny.workshop(&["check", "1.1"], &[setting]));
+        assert!(said.contains("\nerror[E0425]: cannot find function `nonsense`"), "{said}");
+    }
+}
+
+#[test]
+fn what_cargo_cannot_read_is_told_in_its_own_words() {
+    let tiny = Tiny::new("manifest", RIGHT);
+    tiny.write("stage1-blocking/Cargo.toml", "nonsense\n");
+    let said = said(&tiny.workshop(&["check", "1.1"], &[]));
+    assert!(said.contains("Error: cargo cannot build stage1-blocking"), "{said}");
+    assert!(said.contains("nonsense") && !said.contains("does not compile"), "{said}");
+}
+
+/// A quiet cargo would wait without a word.
+#[cfg(target_os = "linux")]
+#[test]
+fn that_another_cargo_has_locked_the_build_folder_is_told() {
+    let tiny = Tiny::new("locked", RIGHT);
+    assert!(tiny.check(&[]).starts_with("green"));
+    let lock = fs::File::open(tiny.0.join("target/debug/.cargo-lock")).expect("cargo has one");
+    let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).expect("no cargo is at work");
+    let mut command = tiny.command(&["check", "1.1"], &[("CARGO_TERM_QUIET", "true")]);
+    let mut tool = command.stdout(Stdio::piped()).spawn().expect("cannot start the tool");
+    let (tell, told) = mpsc::channel();
+    let mut stdout = BufReader::new(tool.stdout.take().expect("a pipe")).lines();
+    thread::spawn(move || stdout.by_ref().try_for_each(|line| tell.send(line.unwrap_or_default())));
+    let told = || told.recv_timeout(Duration::from_secs(20)).expect("not a word of the lock");
+    while !told().contains("another cargo, your editor's perhaps, is building") {}
+    drop(lock);
+    assert!(tool.wait().expect("it ends").success());
 }
