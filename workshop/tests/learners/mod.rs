@@ -1,4 +1,4 @@
-//! The tool where learners are: other folders, other settings of cargo.
+//! The tool where learners are: other line ends, other folders, other settings of cargo.
 
 use std::fs;
 #[cfg(target_os = "linux")]
@@ -8,10 +8,11 @@ use std::process::{Command, Output};
 #[cfg(target_os = "linux")]
 use std::{process::Stdio, sync::mpsc, thread, time::Duration};
 
+use common::testkit::skipped;
 #[cfg(target_os = "linux")]
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Copy, here, said};
+use super::{Copy, here, said, workshop};
 
 /// A checkout with one exercise, whose stage is built in a moment. It is done if the server says `right`.
 struct Tiny(PathBuf);
@@ -130,6 +131,74 @@ impl Tiny {
         let verdict = verdict.unwrap_or_else(|| panic!("{settings:?}: no verdict: {said}"));
         assert_eq!(output.status.success(), verdict.starts_with("green"), "{said}");
         verdict.to_owned()
+    }
+}
+
+// ---- line ends
+
+/// Ends the lines of every file whose path contains one of these with CRLF.
+fn with_crlf(folder: &Path, parts: &[&str]) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            with_crlf(&path, parts);
+        } else if parts.iter().any(|part| path.to_string_lossy().contains(part)) {
+            let text = fs::read_to_string(&path).expect("a text").replace("\r\n", "\n");
+            fs::write(&path, text.replace('\n', "\r\n")).expect("cannot write");
+        }
+    }
+}
+
+#[test]
+fn the_ends_of_the_lines_may_be_crlf() {
+    let seen = |root: &Path| {
+        let pages = [["show", "1.2"], ["hint", "1.2"], ["solution", "1.2"], ["verify", "--pages"]];
+        let said = pages.map(|args| said(&workshop(root, &args)));
+        // The last line of `verify` says how long it took.
+        said.map(|said| {
+            said.lines().filter(|line| !line.ends_with(" s.")).collect::<Vec<_>>().join("\n")
+        })
+    };
+    for (name, parts) in [
+        ("crlf", &[".md", ".rs", ".patch"][..]),
+        ("crlf-patches", &[".patch"]),
+        ("crlf-sources", &[".rs"]),
+    ] {
+        let (lf, crlf) = (Copy::new(&format!("{name}-lf")), Copy::new(name));
+        with_crlf(&crlf.0, parts);
+        assert_eq!(seen(&crlf.0), seen(&lf.0));
+    }
+}
+
+/// git for Windows has `core.autocrlf=true`, unless its user has chosen otherwise.
+#[test]
+fn a_clone_has_lf_whatever_git_prefers() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("autocrlf");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("ours")).expect("cannot make a directory");
+    for file in [".gitattributes", "docs/solutions/1.2.patch", ".ci/run"] {
+        let name = Path::new(file).file_name().expect("a name");
+        fs::copy(here().join(file), folder.join("ours").join(name)).expect("cannot copy");
+    }
+    let git = |args: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "core.autocrlf=true", "-c", "user.name=a", "-c", "user.email=a@b.c"]);
+        git.args(args).current_dir(&folder).output()
+    };
+    if git(&["init", "-q", "ours"]).is_err() {
+        return skipped("there is no git");
+    }
+    for args in [
+        &["-C", "ours", "add", "."][..],
+        &["-C", "ours", "commit", "-qm", "a"],
+        &["clone", "-q", "ours", "theirs"],
+    ] {
+        let output = git(args).expect("git is there");
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    for file in ["1.2.patch", "run"] {
+        let text = fs::read_to_string(folder.join("theirs").join(file)).expect("it was cloned");
+        assert!(!text.contains('\r'), "{file} has CRLF");
     }
 }
 
