@@ -274,6 +274,35 @@ fn talks_to_this_machine_only() {
     assert_eq!(said(&output).lines().count(), 1);
 }
 
+/// Without a server, and without a route to one elsewhere.
+#[test]
+fn talks_to_every_address_of_this_machine_and_elsewhere_if_told_so() {
+    for (here, how) in [("ip addr add 192.0.2.1/32 dev lo;", ""), ("", "--anywhere")] {
+        let script = format!("{here} \"$1\" talk 192.0.2.1:9000 {how}");
+        let Some(mut command) = shell_with_ports("40007 40008", &script) else { return };
+        let output = command.arg(env!("CARGO_BIN_EXE_workshop")).output().expect("a shell");
+        let expected = "cannot connect to 192.0.2.1:9000; is a server running?";
+        assert!(said(&output).contains(expected), "{here}{how}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_server_is_reached_at_the_address_that_it_says_it_listens_on() {
+    for (listens, says, reached) in [
+        ("127.0.0.1:0", "0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1:0", "[::ffff:127.0.0.1]", "127.0.0.1"),
+        ("[::1]:0", "[::]", "[::1]"),
+    ] {
+        let Ok(listener) = TcpListener::bind(listens) else { continue }; // no IPv6 here
+        let port = listener.local_addr().expect("an address").port();
+        let server = thread::spawn(move || drop(listener.accept()));
+        let output = workshop(&here(), &["talk", &format!("{says}:{port}"), "--half-close"]);
+        let expected = format!("{says}:{port} is reached at {reached}:{port}\n");
+        assert!(said(&output).contains(&expected), "{}", said(&output));
+        server.join().expect("the server has done its part");
+    }
+}
+
 /// A server for one client: what `serve` does with it.
 fn serve_one(serve: impl FnOnce(TcpStream) + Send + 'static) -> (String, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
@@ -295,6 +324,31 @@ fn half_close_says_what_came_back() {
         "{}",
         said(&output)
     );
+    server.join().expect("the server has done its part");
+}
+
+#[test]
+fn a_line_of_status_is_no_echo() {
+    const STATUS: [&[u8]; 2] =
+        [b"Server status: 1 active connection\n", b"Server status: 2 active connections\n"];
+    let (addr, server) = serve_one(|mut client| {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).expect("the client half-closes");
+        client.write_all(&[STATUS[0], &all, STATUS[1]].concat()).expect("the client reads");
+    });
+    let output = workshop(&here(), &["talk", &addr, "--half-close"]);
+    let expected = "every byte came back, and then a clean end";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+    server.join().expect("the server has done its part");
+
+    let (addr, server) = serve_one(|mut client| {
+        client.write_all(&STATUS.concat()).expect("the client reads");
+        let mut reader = client.try_clone().expect("clone");
+        let _ = std::io::copy(&mut reader, &mut std::io::sink());
+    });
+    let output = workshop(&here(), &["talk", &addr, "--flood", "--seconds", "1"]);
+    let expected = ", 0 came back and 2 line(s) of status";
+    assert!(said(&output).contains(expected), "{}", said(&output));
     server.join().expect("the server has done its part");
 }
 
@@ -328,6 +382,7 @@ fn the_line_client_sends_what_was_typed_and_no_byte_more() {
     for input in ["hello\n", "hello\nhalf a line", ""] {
         let output = talk_to_an_echo(input, Stdio::piped());
         assert_eq!(String::from_utf8_lossy(&output.stdout), input);
+        assert_eq!(said(&output).matches(" a line:\n").count(), input.lines().count());
         assert!(
             said(&output).contains("the server has closed the connection"),
             "{}",
