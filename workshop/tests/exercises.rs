@@ -477,3 +477,57 @@ fn a_talk_goes_on_when_nothing_can_be_printed() {
     assert_eq!(status.code(), Some(0), "it has panicked");
     server.join().expect("the server has done its part");
 }
+
+// ---- standard streams that cannot be written or read
+
+/// Runs the tool where nothing can be printed, and returns what it says of that.
+#[cfg(target_os = "linux")]
+fn unprinted(args: &[&str], stdout: impl Into<Stdio>) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(args).env("CARGO_MANIFEST_DIR", here()).stdin(Stdio::null()).stdout(stdout);
+    let output = command.output().expect("cannot start the tool");
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {}", said(&output));
+    said(&output)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_printed_is_told_in_one_line() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("a device");
+    for args in [&["list"][..], &["show", "1.2"], &["solution", "1.2"], &["--help"], &["help"]] {
+        let said = unprinted(args, full());
+        assert!(said.starts_with("Error: cannot write to stdout: No space left"), "{said}");
+        assert_eq!(said.lines().count(), 1);
+    }
+}
+
+/// A program that shares our stdout can make it so, and then a slow reader is an error.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stdout_that_has_no_room_now_is_told_in_one_line() {
+    let (_reader, mut writer) = std::io::pipe().expect("a pipe");
+    nix::fcntl::fcntl(&writer, nix::fcntl::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).expect("a flag");
+    while writer.write(&[0; 4096]).is_ok() {}
+    let said = unprinted(&["list"], writer);
+    assert!(said.starts_with("Error: cannot write to stdout: Resource temp"), "{said}");
+    assert_eq!(said.lines().count(), 1);
+}
+
+/// `talk < .`
+#[cfg(unix)]
+#[test]
+fn a_stdin_that_cannot_be_read_ends_the_talk() {
+    let (addr, server) = serve_one(|mut client| {
+        let _ = client.read_to_end(&mut Vec::new());
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    let folder = fs::File::open(here()).expect("a folder");
+    let output = command.args(["talk", &addr]).stdin(folder).output().expect("the tool");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(
+        said(&output).contains("Error: cannot read stdin: Is a directory"),
+        "{}",
+        said(&output)
+    );
+    server.join().expect("the server has done its part");
+}
