@@ -11,6 +11,7 @@ use anyhow::Context;
 use super::TOOL;
 use super::page::{Exercise, Number};
 use super::run::Workspace;
+use super::screen::say;
 
 /// Where the pages are in a checkout. A folder that has it is a checkout.
 const PAGES: &str = "docs/src/exercises";
@@ -84,28 +85,25 @@ impl Place {
         self.memory().join("done").join(number.to_string()).exists()
     }
 
-    /// Remembers what the last check of an exercise has found.
-    pub(crate) fn remember(&self, number: Number, done: bool) -> anyhow::Result<()> {
-        let directory = self.memory().join("done");
-        fs::create_dir_all(&directory)?;
-        let path = directory.join(number.to_string());
-        match done {
-            true => fs::write(&path, "")?,
-            false if path.exists() => fs::remove_file(&path)?,
-            false => {}
-        }
-        Ok(())
+    pub(crate) fn hints_shown(&self, number: Number) -> usize {
+        let text = fs::read_to_string(self.memory().join("hints").join(number.to_string()));
+        text.ok().and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    /// How many hints to show this time: one more than the last time, and not more than there are.
-    pub(crate) fn one_more_hint(&self, number: Number, of: usize) -> anyhow::Result<usize> {
-        let directory = self.memory().join("hints");
-        fs::create_dir_all(&directory)?;
-        let path = directory.join(number.to_string());
-        let shown = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-        let now = (shown.unwrap_or(0) + 1usize).min(of);
-        fs::write(&path, now.to_string())?;
-        Ok(now)
+    /// Remembers something about an exercise, or forgets it. A learner loses little if that fails, so it is
+    /// no error; and it comes last, after what there is to see.
+    pub(crate) fn remember(&self, what: &str, number: Number, text: Option<&str>) {
+        let path = self.memory().join(what).join(number.to_string());
+        let written = match text {
+            Some(text) => {
+                fs::create_dir_all(path.with_file_name("")).and_then(|()| fs::write(&path, text))
+            }
+            None if path.exists() => fs::remove_file(&path),
+            None => Ok(()),
+        };
+        if let Err(error) = written {
+            say!("(That cannot be remembered: cannot write {}: {error})", path.display());
+        }
     }
 }
 
@@ -118,7 +116,7 @@ fn read(path: &Path) -> anyhow::Result<Exercise> {
 /// The nearest checkout, from the package that `cargo run` runs upwards, or else from where we are.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
     let here = env::current_dir().context("the current folder cannot be named")?;
-    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(|package| here.join(package));
     let is_checkout = |folder: &&Path| folder.join(PAGES).is_dir();
     let found = package.iter().chain([&here]).find_map(|from| from.ancestors().find(is_checkout));
     let found = found.with_context(|| {

@@ -349,23 +349,24 @@ impl Copy {
     }
 }
 
-/// Every file that is, or could be, in the repository: what git ignores is left out.
+/// Every file of the checkout. git is not asked: it need not know this folder.
 fn files(place: &Place) -> anyhow::Result<Vec<String>> {
-    let mut command = Command::new("git");
-    command.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-    let output = command.current_dir(&place.root).output().context("cannot start git")?;
-    anyhow::ensure!(output.status.success(), "{} is no git repository", place.root.display());
-    let names = String::from_utf8(output.stdout).context("a file name that is no text")?;
-    Ok(names.split_terminator('\0').map(str::to_owned).collect())
+    let mut found = Vec::new();
+    walk(&place.root, &mut found)?;
+    Ok(found.iter().map(|path| super::run::relative(path, &place.root)).collect())
 }
 
+/// Every file below a folder, without what is hidden and what was built. cargo marks a folder that it builds
+/// in with a tag, if we have not been there first.
 fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            walk(&path, found)?;
-        } else {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_built = || name == "target" || path.join("CACHEDIR.TAG").exists();
+        if !entry.file_type()?.is_dir() {
             found.push(path);
+        } else if !name.to_string_lossy().starts_with('.') && !is_built() {
+            walk(&path, found)?;
         }
     }
     Ok(())

@@ -164,9 +164,10 @@ fn the_ends_of_the_lines_may_be_crlf() {
         ("crlf-patches", &[".patch"]),
         ("crlf-sources", &[".rs"]),
     ] {
-        let (lf, crlf) = (Copy::new(&format!("{name}-lf")), Copy::new(name));
-        with_crlf(&crlf.0, parts);
-        assert_eq!(seen(&crlf.0), seen(&lf.0));
+        let lf = seen(&Copy::new(name).0);
+        let copy = Copy::new(name);
+        with_crlf(&copy.0, parts);
+        assert_eq!(seen(&copy.0), lf);
     }
 }
 
@@ -300,4 +301,84 @@ fn that_another_cargo_has_locked_the_build_folder_is_told() {
     while !told().contains("another cargo, your editor's perhaps, is building") {}
     drop(lock);
     assert!(tool.wait().expect("it ends").success());
+}
+
+// ---- what git knows of the checkout
+
+/// `sh -c` where nothing above `folder` counts as a repository.
+#[cfg(unix)]
+fn shell(folder: &Path, here: &Path, script: &str) {
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", script]).current_dir(here).env("GIT_CEILING_DIRECTORIES", folder);
+    for role in ["AUTHOR", "COMMITTER"] {
+        shell.env(format!("GIT_{role}_NAME"), "a").env(format!("GIT_{role}_EMAIL"), "a@b.c");
+    }
+    let output = shell.output().expect("a shell");
+    assert!(output.status.success(), "{script}: {}", said(&output));
+}
+
+/// In such a checkout, after such a preparation, the command that puts the solution in and the one that
+/// takes it back do so.
+#[cfg(unix)]
+fn check_commands(name: &str, checkout: &str, prepare: &str, below: &str, keep: &str) {
+    if Command::new("git").arg("version").output().is_err() {
+        return skipped("there is no git");
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    Tiny::new(&format!("{name}/zip"), WRONG);
+    shell(&folder, &folder, prepare);
+    let tiny = Tiny(folder.join(checkout));
+    let here = tiny.0.join(below);
+    let ceiling = folder.to_str().expect("a path of ours");
+    let type_what_it_says = |what: &str| {
+        let mut tool = tiny.command(&["solution", "1.1"], &[("GIT_CEILING_DIRECTORIES", ceiling)]);
+        let said = said(&tool.current_dir(&here).output().expect("cannot start the tool"));
+        let command = said.lines().find_map(|line| line.strip_prefix(what));
+        shell(&folder, &here, command.unwrap_or_else(|| panic!("not a word of how: {said}")));
+        fs::read_to_string(tiny.0.join("stage1-blocking/src/main.rs")).expect("a source")
+    };
+    assert_eq!(type_what_it_says("To put it in: "), RIGHT, "{name}");
+    shell(&folder, &tiny.0, keep);
+    assert_eq!(type_what_it_says("To take everything back: "), WRONG, "{name}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_the_tool_says_to_type_works_wherever_the_checkout_is() {
+    let commit = "git init -q zip && cd zip && git add . && git commit -qm zip";
+    let clone = &format!("({commit}) && git clone -q zip clone");
+    for below in ["", "stage1-blocking/src"] {
+        check_commands("no-git", "zip", "", below, "");
+        check_commands("in-another", "zip", "git init -q", below, "");
+        check_commands("in-git", "zip", commit, below, "");
+        check_commands("added", "zip", commit, below, "git add .");
+        check_commands("committed", "clone", clone, below, "git commit -qam mine");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn why_git_cannot_begin_again_is_told_in_its_own_words() {
+    let tiny = Tiny::new("unknown", WRONG);
+    let above = tiny.0.parent().and_then(Path::to_str).expect("a path of ours");
+    let output = tiny.workshop(&["check", "1.1"], &[("GIT_CEILING_DIRECTORIES", above)]);
+    let expected = "From the beginning: take stage1-blocking/src from a fresh copy; \
+                    git says: fatal: not a git repository";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+}
+
+// ---- what cannot be written
+
+#[test]
+fn what_cannot_be_remembered_is_a_note_behind_what_there_is_to_see() {
+    let tiny = Tiny::new("forgetful", RIGHT);
+    // Where a folder should be. Permissions would not stop root.
+    tiny.write("target/workshop", "");
+    assert!(tiny.check(&[]).starts_with("green"));
+    for (command, seen) in [("check", "Done."), ("hint", "Hint 1\nLook.")] {
+        let said = said(&tiny.workshop(&[command, "1.1"], &[]));
+        let (before, note) = said.split_once("(That cannot be remembered: ").expect("a note");
+        assert!(before.contains(seen) && note.lines().count() == 1, "{said}");
+    }
 }
