@@ -3,7 +3,7 @@
 mod bench;
 mod exercises;
 
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -27,9 +27,20 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    common::run(|| match Cli::parse().command {
+    common::run(|| match parse().command {
         Command::Exercises(command) => exercises::run(command),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Peer(args) => bench::peer::run(&args).map(|()| ExitCode::SUCCESS),
+    })
+}
+
+/// `Cli::parse` would say nothing of a help that cannot be printed, and exit 0.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| match error.use_stderr() {
+        true => error.exit(),
+        false => {
+            common::print(error.render().to_string().trim_end());
+            process::exit(0)
+        }
     })
 }

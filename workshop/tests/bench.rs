@@ -38,6 +38,18 @@ fn a_session_prints_a_table_and_keeps_the_results() {
 }
 
 #[test]
+fn results_that_cannot_be_written_are_not_measured() {
+    let folder = env::temp_dir();
+    for file in [folder.join("no-such-folder/results.json"), folder] {
+        let args = ["--quick", "--scene", "ask-1", "--server", "tokio", "--json"];
+        let output = bench(&args).arg(&file).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]));
+        assert!(stderr(&output).starts_with("Error: cannot write "), "{}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1);
+    }
+}
+
+#[test]
 fn a_foreign_server_is_told_its_address() {
     if !allow_descriptors(100) {
         return skipped("needs 100 descriptors");

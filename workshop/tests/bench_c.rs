@@ -11,7 +11,8 @@ use common::testkit::{contract, skipped};
 /// The compiled server. `None` where there is no C compiler.
 static PROGRAM: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("epoll_echo");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/c/epoll_echo.c");
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs us");
+    let source = Path::new(&package).join("../docs/c/epoll_echo.c");
     let mut compiler = Command::new("cc");
     compiler.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(source);
     let status = compiler.status().ok()?;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -408,10 +408,14 @@ fn prose(text: &str) -> String {
 
 // ---- the real book
 
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs us");
+    Path::new(&package).parent().expect("the workspace").to_owned()
+}
+
 fn repository() -> Files {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let mut files = Files::new();
-    let entries = fs::read_dir(root).expect("the workspace can be read");
+    let entries = fs::read_dir(root()).expect("the workspace can be read");
     for entry in entries.map(|entry| entry.expect("an entry")) {
         let name = entry.file_name().into_string().expect("a name");
         if entry.path().is_dir() && name != "target" && !name.starts_with('.') {
@@ -437,11 +441,10 @@ fn read_into(files: &mut Files, dir: &Path, path: &str) {
 }
 
 fn git_diff(old: &str, new: &str) -> Option<(usize, usize)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     let output = Command::new("git")
         .args(["diff", "--no-index", "--no-ext-diff", "--no-renames", "--numstat"])
         .args([format!("{old}/src"), format!("{new}/src")])
-        .current_dir(root)
+        .current_dir(root())
         .output()
         .inspect_err(|error| eprintln!("skipped: no git: {error}"))
         .ok()?;

@@ -1,5 +1,7 @@
 //! The exercises are as their pages say, as far as a second can tell; `workshop verify` runs the rest.
 
+mod learners;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +20,7 @@ const FEW: u64 = 20;
 fn workshop(root: &Path, args: &[&str]) -> Output {
     allow_descriptors(FEW);
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
-    command.args(args).env("WORKSHOP_ROOT", root).env("NO_COLOR", "1");
+    command.args(args).current_dir(root).env("CARGO_MANIFEST_DIR", root).env("NO_COLOR", "1");
     command.output().expect("cannot start the tool")
 }
 
@@ -31,8 +33,10 @@ fn has_git() -> bool {
     Command::new("git").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// This checkout. cargo says where it is when it runs us: it may not be where it was when it built us.
 fn here() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs us");
+    Path::new(&package).parent().expect("the workspace").to_owned()
 }
 
 /// A copy of what the exercises are made of, to plant faults in.
@@ -229,7 +233,7 @@ fn the_list_names_the_first_that_is_not_done() {
 #[test]
 fn whoever_reads_only_the_first_line_gets_no_panic() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
-    command.args(["list"]).env("WORKSHOP_ROOT", here()).stderr(Stdio::piped());
+    command.args(["list"]).stderr(Stdio::piped());
     // A pipe whose reader has gone: `workshop list | head -1`.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -263,7 +267,7 @@ fn the_solution_is_words_and_a_patch() {
         solution.contains("epoll_wait(2)") && solution.contains("\n-        while"),
         "{solution}"
     );
-    assert!(solution.contains("git restore stage4-epoll/src"), "{solution}");
+    assert!(solution.contains("\nTo take everything back: git "), "{solution}");
     assert!(!solution.contains("solution 4.1"), "it says how to come here: {solution}");
 }
 
@@ -286,6 +290,35 @@ fn talks_to_this_machine_only() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("192.0.2.1:9000 is not on this machine"), "{}", said(&output));
     assert_eq!(said(&output).lines().count(), 1);
+}
+
+/// Without a server, and without a route to one elsewhere.
+#[test]
+fn talks_to_every_address_of_this_machine_and_elsewhere_if_told_so() {
+    for (here, how) in [("ip addr add 192.0.2.1/32 dev lo;", ""), ("", "--anywhere")] {
+        let script = format!("{here} \"$1\" talk 192.0.2.1:9000 {how}");
+        let Some(mut command) = shell_with_ports("40007 40008", &script) else { return };
+        let output = command.arg(env!("CARGO_BIN_EXE_workshop")).output().expect("a shell");
+        let expected = "cannot connect to 192.0.2.1:9000; is a server running?";
+        assert!(said(&output).contains(expected), "{here}{how}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_server_is_reached_at_the_address_that_it_says_it_listens_on() {
+    for (listens, says, reached) in [
+        ("127.0.0.1:0", "0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1:0", "[::ffff:127.0.0.1]", "127.0.0.1"),
+        ("[::1]:0", "[::]", "[::1]"),
+    ] {
+        let Ok(listener) = TcpListener::bind(listens) else { continue }; // no IPv6 here
+        let port = listener.local_addr().expect("an address").port();
+        let server = thread::spawn(move || drop(listener.accept()));
+        let output = workshop(&here(), &["talk", &format!("{says}:{port}"), "--half-close"]);
+        let expected = format!("{says}:{port} is reached at {reached}:{port}\n");
+        assert!(said(&output).contains(&expected), "{}", said(&output));
+        server.join().expect("the server has done its part");
+    }
 }
 
 /// A server for one client: what `serve` does with it.
@@ -314,6 +347,31 @@ fn half_close_says_what_came_back() {
 }
 
 #[test]
+fn a_line_of_status_is_no_echo() {
+    const STATUS: [&[u8]; 2] =
+        [b"Server status: 1 active connection\n", b"Server status: 2 active connections\n"];
+    let (addr, server) = serve_one(|mut client| {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).expect("the client half-closes");
+        client.write_all(&[STATUS[0], &all, STATUS[1]].concat()).expect("the client reads");
+    });
+    let output = workshop(&here(), &["talk", &addr, "--half-close"]);
+    let expected = "every byte came back, and then a clean end";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+    server.join().expect("the server has done its part");
+
+    let (addr, server) = serve_one(|mut client| {
+        client.write_all(&STATUS.concat()).expect("the client reads");
+        let mut reader = client.try_clone().expect("clone");
+        let _ = std::io::copy(&mut reader, &mut std::io::sink());
+    });
+    let output = workshop(&here(), &["talk", &addr, "--flood", "--seconds", "1"]);
+    let expected = ", 0 came back and 2 line(s) of status";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+    server.join().expect("the server has done its part");
+}
+
+#[test]
 fn half_close_says_what_did_not_come_back() {
     let (addr, server) = serve_one(|mut client| {
         client.read_to_end(&mut Vec::new()).expect("the client half-closes");
@@ -330,7 +388,7 @@ fn talk_to_an_echo(input: &str, stdout: Stdio) -> Output {
         let _ = std::io::copy(&mut reader, &mut client);
     });
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
-    command.args(["talk", &addr]).env("WORKSHOP_ROOT", here()).stdin(Stdio::piped());
+    command.args(["talk", &addr]).stdin(Stdio::piped());
     let mut talk = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("the tool");
     talk.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
     let output = talk.wait_with_output().expect("it ends");
@@ -343,6 +401,7 @@ fn the_line_client_sends_what_was_typed_and_no_byte_more() {
     for input in ["hello\n", "hello\nhalf a line", ""] {
         let output = talk_to_an_echo(input, Stdio::piped());
         assert_eq!(String::from_utf8_lossy(&output.stdout), input);
+        assert_eq!(said(&output).matches(" a line:\n").count(), input.lines().count());
         assert!(
             said(&output).contains("the server has closed the connection"),
             "{}",
@@ -432,8 +491,62 @@ fn a_talk_goes_on_when_nothing_can_be_printed() {
         client.write_all(&all).expect("the client reads");
     });
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
-    command.args(["talk", &addr, "--half-close"]).env("WORKSHOP_ROOT", here());
+    command.args(["talk", &addr, "--half-close"]);
     let status = command.stdout(full()).stderr(full()).status().expect("cannot start the tool");
     assert_eq!(status.code(), Some(0), "it has panicked");
+    server.join().expect("the server has done its part");
+}
+
+// ---- standard streams that cannot be written or read
+
+/// Runs the tool where nothing can be printed, and returns what it says of that.
+#[cfg(target_os = "linux")]
+fn unprinted(args: &[&str], stdout: impl Into<Stdio>) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(args).env("CARGO_MANIFEST_DIR", here()).stdin(Stdio::null()).stdout(stdout);
+    let output = command.output().expect("cannot start the tool");
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {}", said(&output));
+    said(&output)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_printed_is_told_in_one_line() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("a device");
+    for args in [&["list"][..], &["show", "1.2"], &["solution", "1.2"], &["--help"], &["help"]] {
+        let said = unprinted(args, full());
+        assert!(said.starts_with("Error: cannot write to stdout: No space left"), "{said}");
+        assert_eq!(said.lines().count(), 1);
+    }
+}
+
+/// A program that shares our stdout can make it so, and then a slow reader is an error.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stdout_that_has_no_room_now_is_told_in_one_line() {
+    let (_reader, mut writer) = std::io::pipe().expect("a pipe");
+    nix::fcntl::fcntl(&writer, nix::fcntl::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).expect("a flag");
+    while writer.write(&[0; 4096]).is_ok() {}
+    let said = unprinted(&["list"], writer);
+    assert!(said.starts_with("Error: cannot write to stdout: Resource temp"), "{said}");
+    assert_eq!(said.lines().count(), 1);
+}
+
+/// `talk < .`
+#[cfg(unix)]
+#[test]
+fn a_stdin_that_cannot_be_read_ends_the_talk() {
+    let (addr, server) = serve_one(|mut client| {
+        let _ = client.read_to_end(&mut Vec::new());
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    let folder = fs::File::open(here()).expect("a folder");
+    let output = command.args(["talk", &addr]).stdin(folder).output().expect("the tool");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(
+        said(&output).contains("Error: cannot read stdin: Is a directory"),
+        "{}",
+        said(&output)
+    );
     server.join().expect("the server has done its part");
 }

@@ -6,7 +6,7 @@ pub use launch::{full_pipe, nameless_file, run_prepared, small_pipe, takes_more,
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -300,10 +300,19 @@ fn arguments<'a>(exe: &str, options: &[&'a str], addr: &'a str) -> Vec<&'a str> 
 
 /// A command whose output we get, that asks nobody anything, and is not helped by our environment.
 fn command(exe: &str) -> Command {
-    let mut command = Command::new(exe);
+    let mut command = Command::new(where_it_is_now(exe));
     command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// A test is told where its server is when it is built (`CARGO_BIN_EXE_…`), and to cargo it stays up to date
+/// when the checkout is renamed or copied. Where we are now, `deps`, is below the server's folder.
+fn where_it_is_now(exe: &str) -> PathBuf {
+    let us = std::env::current_exe().unwrap_or_default();
+    let now =
+        us.parent().zip(Path::new(exe).file_name()).map(|(deps, name)| deps.with_file_name(name));
+    now.filter(|path| path.exists()).unwrap_or_else(|| exe.into())
 }
 
 #[track_caller]

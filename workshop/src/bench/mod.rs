@@ -37,6 +37,10 @@ const SPARE_DESCRIPTORS: u64 = 64;
 
 /// Measures, prints, and writes what was asked for.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    // Better now than after an hour.
+    if let Some(file) = &args.json {
+        Results::can_be_written(file)?;
+    }
     let results = match &args.from[..] {
         [] => {
             let scenes = chosen_scenes(args)?; // a wrong name is said before anything is built

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use super::args::Args;
 use super::scenes::Kind;
 use super::server::{ADDR_PLACE, Launch};
+use crate::exercises::root;
 
 const STAGE1: &str = "stage1-blocking";
 const STAGE3: &str = "stage3-nonblocking-busy";
@@ -128,7 +129,7 @@ fn build_stages(stages: &[(&str, &[&str])], dir: &Path) -> anyhow::Result<()> {
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--quiet"]).current_dir(workspace());
+    command.args(["build", "--release", "--quiet"]).current_dir(root()?);
     command.arg("--target-dir").arg(dir.parent().context("it is in a target directory")?);
     for (stage, _) in stages {
         command.args(["-p", stage]);
@@ -148,16 +149,11 @@ fn compile_c(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir)?;
     let mut command = Command::new("cc");
     command.args(["-O2", "-Wall", "-Wextra", "-o"]).arg(&program);
-    command.arg(workspace().join("docs/c/epoll_echo.c"));
+    command.arg(root()?.join("docs/c/epoll_echo.c"));
     match command.status().context("there is no C compiler `cc`")? {
         status if status.success() => Ok(program),
         status => bail!("cc ended with {status}"),
     }
-}
-
-/// Where the sources are.
-fn workspace() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 #[cfg(test)]

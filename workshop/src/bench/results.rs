@@ -1,6 +1,6 @@
 //! Everything that was measured, as a value that can be printed, drawn, kept and read again.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::Context;
@@ -55,6 +55,17 @@ impl Results {
     pub(super) fn write(&self, file: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Opens the file as [`Results::write`] will, and leaves what it holds.
+    pub(super) fn can_be_written(file: &Path) -> anyhow::Result<()> {
+        let is_new = !file.exists();
+        let opened = File::options().append(true).create(true).open(file);
+        opened.with_context(|| format!("cannot write {}", file.display()))?;
+        if is_new {
+            fs::remove_file(file)?;
+        }
+        Ok(())
     }
 
     /// Adds others of the same machine: more scenes, more servers, more rounds.

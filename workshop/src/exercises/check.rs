@@ -5,9 +5,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::page::{Exercise, Kind};
+use super::page::{Exercise, Kind, Number};
 use super::place::Place;
-use super::run::{Run, Verdict, Workspace, first_errors};
+use super::run::{Run, Verdict, first_errors};
 use super::screen::{Screen, say};
 use super::{TOOL, explain, start_again};
 
@@ -21,13 +21,10 @@ const USUAL: Duration = Duration::from_secs(7);
 const QUICK: Duration = Duration::from_secs(2);
 
 /// Builds the stage as the learner has left it and runs the test of the exercise. Exit code 0: done.
-pub(crate) fn check(
-    place: &Place,
-    screen: &Screen,
-    exercise: &Exercise,
-) -> anyhow::Result<ExitCode> {
+pub(crate) fn check(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
+    let exercise = &place.exercise(number)?;
     screen.headline(exercise);
-    let workspace = Workspace { root: place.root.clone(), target: None };
+    let workspace = place.workspace();
     let slow = || say!("building {}; the first time takes a minute or two …", exercise.package);
     let test = match unless_quick(QUICK, slow, || workspace.build(exercise))? {
         Ok(test) => test,
@@ -44,10 +41,10 @@ pub(crate) fn check(
         Kind::Build => run.verdict == Verdict::Green,
         Kind::Break => run.verdict.is_red() && explain::listened(&run.output),
     };
-    place.remember(exercise.number, done)?;
     tell(screen, exercise, &run);
     say!("");
-    conclude(screen, exercise, done, run.verdict);
+    conclude(place, screen, exercise, done, run.verdict);
+    place.remember("done", number, done.then_some(""));
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -104,7 +101,7 @@ fn headline(screen: &Screen, run: &Run) -> String {
     }
 }
 
-fn conclude(screen: &Screen, exercise: &Exercise, done: bool, verdict: Verdict) {
+fn conclude(place: &Place, screen: &Screen, exercise: &Exercise, done: bool, verdict: Verdict) {
     let number = exercise.number;
     match (exercise.kind, done) {
         (Kind::Build, true) => {
@@ -114,16 +111,16 @@ fn conclude(screen: &Screen, exercise: &Exercise, done: bool, verdict: Verdict) 
         }
         (Kind::Build, false) => {
             say!("Stuck?              {TOOL} hint {number}");
-            say!("From the beginning: {}", start_again(exercise));
+            say!("From the beginning: {}", start_again(place, exercise));
         }
         (Kind::Break, true) => {
             say!("{} The fault is found. Can you explain it?", screen.good("Done.", 0));
             say!("What happens:   {TOOL} solution {number}");
-            say!("Take it out:    {}", start_again(exercise));
+            say!("Take it out:    {}", start_again(place, exercise));
         }
         (Kind::Break, false) if verdict.is_red() => {
             say!("Another fault: the server ended before it listened, so nobody has tested it.");
-            say!("From the beginning: {}", start_again(exercise));
+            say!("From the beginning: {}", start_again(place, exercise));
         }
         (Kind::Break, false) => {
             say!("Nothing is broken yet: the server still keeps this promise. Plant the fault.");

@@ -5,6 +5,7 @@
 
 mod check;
 mod explain;
+mod git;
 mod leading;
 mod observe;
 mod page;
@@ -20,6 +21,7 @@ use anyhow::Context;
 
 use page::{Exercise, Kind, Number};
 use place::Place;
+pub(crate) use place::root;
 use screen::{Screen, say};
 
 /// How this tool is called, in what it tells people to do next.
@@ -58,15 +60,16 @@ pub(crate) enum Command {
 
 /// Runs one command. An error is about us; what an exercise has to say is in the exit code.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let place = Place::find()?;
+    // `talk` needs none.
+    let place = Place::find;
     let screen = Screen::new();
     match command {
-        Command::List => list(&place, &screen),
-        Command::Show { number } => show(&place, &screen, number),
-        Command::Check { number } => check::check(&place, &screen, &place.exercise(number)?),
-        Command::Hint { number } => hint(&place, &screen, number),
-        Command::Solution { number } => solution(&place, &screen, number),
-        Command::Verify(options) => verify::verify(&place, &screen, &options),
+        Command::List => list(&place()?, &screen),
+        Command::Show { number } => show(&place()?, &screen, number),
+        Command::Check { number } => check::check(&place()?, &screen, number),
+        Command::Hint { number } => hint(&place()?, &screen, number),
+        Command::Solution { number } => solution(&place()?, &screen, number),
+        Command::Verify(options) => verify::verify(&place()?, &screen, &options),
         Command::Talk(options) => talk::talk(&options),
     }
 }
@@ -101,7 +104,7 @@ fn show(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCo
 
 fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
-    let shown = place.one_more_hint(number, exercise.hints.len())?;
+    let shown = (place.hints_shown(number) + 1).min(exercise.hints.len());
     for (i, hint) in exercise.hints.iter().take(shown).enumerate() {
         say!("{}\n{hint}\n", screen.strong(&format!("Hint {}", i + 1)));
     }
@@ -109,6 +112,7 @@ fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCo
         0 => say!("That was the last one. What is left: {TOOL} solution {number}"),
         left => say!("{left} more."),
     }
+    place.remember("hints", number, Some(&shown.to_string()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -123,12 +127,15 @@ fn solution(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<Ex
         Kind::Build => "put it in",
         Kind::Break => "put the fault in",
     };
-    say!("\nTo {verb}: git apply docs/solutions/{number}.patch");
-    say!("To take everything back: {}", start_again(&exercise));
+    let put_in = git::put_in(place, number);
+    say!("\nTo {verb}: {put_in}");
+    let take_out = put_in.replacen("apply", "apply -R", 1);
+    say!("To take everything back: {}", git::begin_again(place, &exercise).unwrap_or(take_out));
     Ok(ExitCode::SUCCESS)
 }
 
-/// How to get the stage back as it was. git knows better than we do, and asks nobody.
-fn start_again(exercise: &Exercise) -> String {
-    format!("git restore {}", exercise.sources)
+/// How to get the stage back as it was, or why git cannot.
+fn start_again(place: &Place, exercise: &Exercise) -> String {
+    let by_hand = |why| format!("take {} from a fresh copy; {why:#}", exercise.sources);
+    git::begin_again(place, exercise).unwrap_or_else(by_hand)
 }

@@ -108,8 +108,9 @@ const HINTS: usize = 3;
 const MINUTES: std::ops::RangeInclusive<u32> = 5..=45;
 
 impl Exercise {
-    /// Reads a page. Every error says what is wrong with it.
+    /// Reads a page, whose lines may end with LF or CRLF. Every error says what is wrong with it.
     pub(crate) fn parse(page: &str) -> anyhow::Result<Self> {
+        let page = &page.replace("\r\n", "\n");
         let (number, title) = head(page)?;
         let (minutes, kind, stage) = table(page)?;
         // `stage5-mio` is its `src`; other folders are named.
@@ -295,6 +296,13 @@ Why.
             [("half a frame".to_owned(), "It is sent too soon.".to_owned())]
         );
         assert_eq!(exercise.done_to_it, "Send half a frame.");
+    }
+
+    #[test]
+    fn a_page_may_have_crlf_at_the_end_of_its_lines() {
+        let [lf, crlf] = [PAGE.to_owned(), PAGE.replace('\n', "\r\n")];
+        let parsed = |page: &str| format!("{:?}", Exercise::parse(page).unwrap());
+        assert_eq!(parsed(&crlf), parsed(&lf));
     }
 
     #[test]

@@ -1,25 +1,35 @@
 //! Where things are: the pages, the patches, and what we remember about the learner.
 
+use std::env;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context;
 
 use super::TOOL;
 use super::page::{Exercise, Number};
+use super::run::Workspace;
+use super::screen::say;
+
+/// Where the pages are in a checkout. A folder that has it is a checkout.
+const PAGES: &str = "docs/src/exercises";
 
 /// A checkout of this repository.
 pub(crate) struct Place {
     pub(crate) root: PathBuf,
+    /// Where cargo builds, and where we remember.
+    target: Target,
 }
 
 impl Place {
-    /// The workspace that this tool was built in; or the one that `WORKSHOP_ROOT` names, for tests.
+    /// The checkout whose `cargo run` has started us, or the one that we are called in. It is looked for
+    /// when we run and not when we are built: folders are renamed, and two checkouts can share what is
+    /// built.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-        let root = std::env::var_os("WORKSHOP_ROOT").map_or(built_in.into(), PathBuf::from);
-        let root = root.canonicalize().with_context(|| format!("no {}", root.display()))?;
-        Ok(Self { root })
+        let root = root()?;
+        Ok(Self { target: Target::of(&root), root })
     }
 
     /// Every exercise that has a page, in order.
@@ -32,7 +42,7 @@ impl Place {
 
     /// The files of the pages.
     pub(crate) fn pages(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let directory = self.root.join("docs/src/exercises");
+        let directory = self.root.join(PAGES);
         let entries =
             fs::read_dir(&directory).with_context(|| format!("no {}", directory.display()))?;
         let mut pages = Vec::new();
@@ -50,7 +60,7 @@ impl Place {
 
     /// One exercise.
     pub(crate) fn exercise(&self, number: Number) -> anyhow::Result<Exercise> {
-        let path = self.root.join(format!("docs/src/exercises/{number}.md"));
+        let path = self.root.join(format!("{PAGES}/{number}.md"));
         anyhow::ensure!(path.exists(), "there is no exercise {number}; `{TOOL} list` shows them");
         read(&path)
     }
@@ -62,35 +72,38 @@ impl Place {
 
     /// What we remember goes where `cargo clean` takes it away.
     pub(crate) fn memory(&self) -> PathBuf {
-        self.root.join("target/workshop")
+        self.target.memory.clone()
+    }
+
+    /// The stages as the learner has left them.
+    pub(crate) fn workspace(&self) -> Workspace {
+        let shared = self.target.is_shared.then(|| self.memory().join("target"));
+        Workspace { root: self.root.clone(), target: shared }
     }
 
     pub(crate) fn is_done(&self, number: Number) -> bool {
         self.memory().join("done").join(number.to_string()).exists()
     }
 
-    /// Remembers what the last check of an exercise has found.
-    pub(crate) fn remember(&self, number: Number, done: bool) -> anyhow::Result<()> {
-        let directory = self.memory().join("done");
-        fs::create_dir_all(&directory)?;
-        let path = directory.join(number.to_string());
-        match done {
-            true => fs::write(&path, "")?,
-            false if path.exists() => fs::remove_file(&path)?,
-            false => {}
-        }
-        Ok(())
+    pub(crate) fn hints_shown(&self, number: Number) -> usize {
+        let text = fs::read_to_string(self.memory().join("hints").join(number.to_string()));
+        text.ok().and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    /// How many hints to show this time: one more than the last time, and not more than there are.
-    pub(crate) fn one_more_hint(&self, number: Number, of: usize) -> anyhow::Result<usize> {
-        let directory = self.memory().join("hints");
-        fs::create_dir_all(&directory)?;
-        let path = directory.join(number.to_string());
-        let shown = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-        let now = (shown.unwrap_or(0) + 1usize).min(of);
-        fs::write(&path, now.to_string())?;
-        Ok(now)
+    /// Remembers something about an exercise, or forgets it. A learner loses little if that fails, so it is
+    /// no error; and it comes last, after what there is to see.
+    pub(crate) fn remember(&self, what: &str, number: Number, text: Option<&str>) {
+        let path = self.memory().join(what).join(number.to_string());
+        let written = match text {
+            Some(text) => {
+                fs::create_dir_all(path.with_file_name("")).and_then(|()| fs::write(&path, text))
+            }
+            None if path.exists() => fs::remove_file(&path),
+            None => Ok(()),
+        };
+        if let Err(error) = written {
+            say!("(That cannot be remembered: cannot write {}: {error})", path.display());
+        }
     }
 }
 
@@ -98,4 +111,52 @@ fn read(path: &Path) -> anyhow::Result<Exercise> {
     let page =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Exercise::parse(&page).with_context(|| format!("{}", path.display()))
+}
+
+/// The nearest checkout, from the package that `cargo run` runs upwards, or else from where we are.
+pub(crate) fn root() -> anyhow::Result<PathBuf> {
+    let here = env::current_dir().context("the current folder cannot be named")?;
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(|package| here.join(package));
+    let is_checkout = |folder: &&Path| folder.join(PAGES).is_dir();
+    let found = package.iter().chain([&here]).find_map(|from| from.ancestors().find(is_checkout));
+    let found = found.with_context(|| {
+        format!("{} is not in a checkout of this workshop: no {PAGES} above it", here.display())
+    })?;
+    Ok(found.to_owned())
+}
+
+/// Where cargo builds, and where we remember.
+struct Target {
+    memory: PathBuf,
+    /// It is not in this checkout (`CARGO_TARGET_DIR`), so another one may build there as well. cargo takes
+    /// the packages of both for the same, and what was built last, from either, for up to date.
+    is_shared: bool,
+}
+
+/// What `cargo metadata` says, as far as we ask.
+#[derive(serde::Deserialize)]
+struct Metadata {
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+}
+
+impl Target {
+    fn of(root: &Path) -> Self {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo.args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"]);
+        cargo.arg(root.join("Cargo.toml")).current_dir(root);
+        let said = cargo.output().map(|output| output.stdout).unwrap_or_default();
+        let Ok(Metadata { workspace_root, target_directory }) = serde_json::from_slice(&said)
+        else {
+            // `check` will say what is wrong. Tasks and hints can be read all the same.
+            return Self { memory: root.join("target/workshop"), is_shared: false };
+        };
+        if target_directory.starts_with(&workspace_root) {
+            return Self { memory: target_directory.join("workshop"), is_shared: false };
+        }
+        let mut hasher = DefaultHasher::new();
+        workspace_root.hash(&mut hasher);
+        let ours = format!("workshop-{:016x}", hasher.finish());
+        Self { memory: target_directory.join(ours), is_shared: true }
+    }
 }

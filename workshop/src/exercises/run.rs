@@ -1,6 +1,6 @@
 //! Builds and runs the test of an exercise, with a deadline, and leaves no process behind.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
@@ -13,6 +13,7 @@ use common::watchdog::Watchdog;
 
 use super::observe::Observed;
 use super::page::Exercise;
+use super::screen::say;
 
 /// More memory than any server here needs, and less than a machine has. A server that grows without
 /// bound must not take the learner's machine with it.
@@ -72,26 +73,93 @@ impl Workspace {
     pub(crate) fn build(&self, exercise: &Exercise) -> anyhow::Result<Result<Test, String>> {
         let test = &exercise.test;
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        command.current_dir(&self.root).args(["test", "--no-run", "--color=never", "-p"]);
-        command.arg(&test.package).args(&test.target).stdin(Stdio::null());
+        command.args(["test", "--no-run", "--message-format=json", "--color=never", "-p"]);
+        command.arg(&test.package).args(&test.target).current_dir(&self.root).stdin(Stdio::null());
+        // A quiet cargo does not say that it waits.
+        command.env("CARGO_TERM_QUIET", "false");
         if let Some(target) = &self.target {
             command.env("CARGO_TARGET_DIR", target);
         }
-        let output = command.output().context("cannot start cargo")?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() {
-            return Ok(Err(said));
+        let Built { succeeded, test: exe, errors, said } = run_cargo(command)?;
+        if !errors.is_empty() {
+            return Ok(Err(errors));
         }
-        // cargo ends with `Executable tests/exercises.rs (target/debug/deps/exercises-0123)`.
-        let line = said.lines().find(|line| line.trim_start().starts_with("Executable "));
-        let exe = line.and_then(|line| line.rsplit_once('(')?.1.strip_suffix(')'));
+        anyhow::ensure!(succeeded, "cargo cannot build {}:\n{}", test.package, said.trim_end());
         let exe = exe.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
-        Ok(Ok(Test {
-            exe: self.root.join(exe),
-            package: self.root.join(&test.package),
-            args: test.args.clone(),
-        }))
+        let package = self.root.join(&test.package);
+        Ok(Ok(Test { exe, package, args: test.args.clone() }))
     }
+}
+
+/// What a run of cargo has come to.
+struct Built {
+    succeeded: bool,
+    test: Option<PathBuf>,
+    /// Those of the compiler.
+    errors: String,
+    /// What cargo itself says, to people.
+    said: String,
+}
+
+/// A line of `--message-format=json`, as far as we read it: the Cargo Book, "External Tools".
+#[derive(serde::Deserialize)]
+#[serde(tag = "reason")]
+enum Message {
+    #[serde(rename = "compiler-artifact")]
+    Artifact { executable: Option<PathBuf>, profile: Profile },
+    #[serde(rename = "compiler-message")]
+    Compiler { message: Diagnostic },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(serde::Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+#[derive(serde::Deserialize)]
+struct Diagnostic {
+    level: String,
+    rendered: Option<String>,
+}
+
+fn run_cargo(mut command: Command) -> anyhow::Result<Built> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut cargo = command.spawn().context("cannot start cargo")?;
+    let stderr = cargo.stderr.take().context("cargo has no stderr")?;
+    let said = thread::spawn(|| tell_if_it_waits(stderr));
+    let output = cargo.wait_with_output()?;
+    let (mut test, mut errors) = (None, String::new());
+    for line in output.stdout.split(|byte| *byte == b'\n') {
+        match serde_json::from_slice(line) {
+            Ok(Message::Artifact { executable: Some(exe), profile: Profile { test: true } }) => {
+                test = Some(exe);
+            }
+            Ok(Message::Compiler { message: Diagnostic { level, rendered } }) => {
+                // An internal error has a level of its own, `error: internal compiler error`.
+                errors.extend(rendered.filter(|_| level.starts_with("error")));
+            }
+            _ => {}
+        }
+    }
+    let said = said.join().unwrap_or_default();
+    Ok(Built { succeeded: output.status.success(), test, errors, said })
+}
+
+/// Returns what cargo says, and passes on at once that it waits for another cargo: it may take minutes. No
+/// JSON message says so. If the words change one day, we say nothing of it.
+fn tell_if_it_waits(stderr: impl Read) -> String {
+    let mut said = String::new();
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        if line.trim_start().starts_with("Blocking waiting for file lock") {
+            say!("another cargo, your editor's perhaps, is building: {}", line.trim());
+        }
+        said += &line;
+        said.push('\n');
+    }
+    said
 }
 
 impl Test {
@@ -104,6 +172,8 @@ impl Test {
             .args(["--nocapture", "--test-threads=1"]);
         // Where it failed it says anyway, and the rest of a backtrace is about the test.
         command.env("RUST_BACKTRACE", "0");
+        // As under `cargo test`. Ours is the tool's.
+        command.env("CARGO_MANIFEST_DIR", &self.package);
         let (mut group, output) = Group::spawn(command)?;
         let mut observed = Observed::default();
         let start = Instant::now();

@@ -3,9 +3,9 @@
 //! Each says live what it does and what it sees, and each ends: the line client at the end of its input
 //! or on Ctrl-C, the others after some seconds.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::ExitCode;
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::process::{self, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,12 @@ use super::screen::{Screen, grouped};
 /// Whom to talk to, and how.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// A server on this machine
+    /// A server on this machine: the address that it says it listens on
     #[arg(default_value = "127.0.0.1:9000", value_parser = parse_addr)]
     addr: SocketAddr,
+    /// Talk to a server on another machine too. Ask its owner: some of these clients are an attack
+    #[arg(long)]
+    anywhere: bool,
     #[command(flatten)]
     manner: Manner,
     /// How long the clients other than the line client go on
@@ -61,15 +64,18 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A server that has taken nothing for so long takes no more.
 const STUCK: Duration = Duration::from_millis(500);
 
+/// A machine that is off does not say no: connect(2) would wait for two minutes.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long one read or write waits before we look at the clock again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Talks, and says what it sees. Not being able to connect is an error; what the server does is not.
 pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
-    let addr = options.addr;
+    let addr = reached_at(options.addr);
     anyhow::ensure!(
-        addr.ip().is_loopback(),
-        "{addr} is not on this machine; only loopback addresses, such as 127.0.0.1:9000"
+        options.anywhere || is_here(addr),
+        "{addr} is not on this machine; with --anywhere we talk to it all the same"
     );
     let talk = Talk {
         start: Instant::now(),
@@ -79,6 +85,9 @@ pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     let stream =
         connect(addr).with_context(|| format!("cannot connect to {addr}; is a server running?"))?;
     stream.set_nodelay(true)?;
+    if addr != options.addr {
+        talk.say(&format!("{} is reached at {addr}", options.addr));
+    }
     talk.say(&format!("connected to {addr}, from {}", stream.local_addr()?));
     match &options.manner {
         Manner { flood: true, .. } => talk.flood(stream)?,
@@ -92,9 +101,28 @@ pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where to find a server that says it listens on `addr`. "All addresses", 0.0.0.0 and `[::]`, is an
+/// address to listen on and none to connect to, if Linux takes it for loopback too. An IPv4 address may be
+/// written as one of IPv6.
+fn reached_at(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip().to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip if ip == addr.ip() => return addr, // with its scope
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+/// Whether an address is one of this machine's: bind(2) takes no other.
+fn is_here(mut addr: SocketAddr) -> bool {
+    addr.set_port(0);
+    addr.ip().is_loopback() || UdpSocket::bind(addr).is_ok()
+}
+
 /// Connects, but not with itself: see [`common::refuse_self`].
 fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(addr)?;
+    let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN)?;
     common::refuse_self(&stream)?;
     Ok(stream)
 }
@@ -109,39 +137,39 @@ struct Talk {
 impl Talk {
     /// What we do and see goes to stderr, what the server says to stdout: as with `nc`.
     fn say(&self, what: &str) {
-        let seconds = self.start.elapsed().as_secs_f64();
-        let seconds = self.screen.strong(&format!("{seconds:7.3}"));
         // `eprintln!` would end the talk when stderr cannot be written to.
-        let _ = writeln!(io::stderr(), "{seconds} {what}");
+        let _ = writeln!(io::stderr(), "{} {what}", self.time());
+    }
+
+    fn time(&self) -> String {
+        self.screen.strong(&format!("{:7.3}", self.start.elapsed().as_secs_f64()))
     }
 
     fn is_over(&self) -> bool {
         self.start.elapsed() >= self.end
     }
 
-    /// What is typed goes out line by line; what comes back is printed as it comes.
+    /// What is typed goes out line by line; what comes back is printed as it comes, each line with the time.
     fn lines(&self, mut stream: TcpStream) -> anyhow::Result<()> {
         self.say(
             "type a line and press Enter; Ctrl-D says that you will send no more, Ctrl-C leaves",
         );
-        let mut writer = stream.try_clone()?;
+        let writer = stream.try_clone()?;
         // Not joined: it may wait for the keyboard when the server has already gone.
-        thread::spawn(move || {
-            // A line that has no end, since the input ended, is sent without one.
-            if io::copy(&mut io::stdin().lock(), &mut writer).is_ok() {
-                let _ = writer.shutdown(Shutdown::Write);
-            }
-        });
-        let mut buf = [0; 4096];
+        thread::spawn(move || send_what_is_typed(writer));
+        let (mut buf, mut begins) = ([0; 4096], true);
         loop {
             match stream.read(&mut buf) {
                 Ok(0) => break self.say("the server has closed the connection"),
                 Ok(n) => {
-                    let mut stdout = io::stdout();
-                    match stdout.write_all(&buf[..n]).and_then(|()| stdout.flush()) {
-                        // Who reads has read enough: `… | head -1`.
-                        Err(e) if e.kind() == ErrorKind::BrokenPipe => break,
-                        done => done?,
+                    for line in buf[..n].split_inclusive(|byte| *byte == b'\n') {
+                        let printed = self.print(line, begins);
+                        begins = line.ends_with(b"\n");
+                        match printed {
+                            // The reader has read enough: `… | head -1`.
+                            Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                            printed => printed.context("cannot write to stdout")?,
+                        }
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -151,10 +179,25 @@ impl Talk {
         Ok(())
     }
 
+    /// A line that has come, or a part of one. On a terminal the time stands in front of it. Elsewhere stdout
+    /// has what has come and no byte more, and the time is told on stderr.
+    fn print(&self, line: &[u8], begins: bool) -> io::Result<()> {
+        let mut stdout = io::stdout();
+        if begins && stdout.is_terminal() {
+            write!(stdout, "{} ", self.time())?;
+        } else if begins {
+            self.say("a line:");
+        }
+        stdout.write_all(line)?;
+        stdout.flush()
+    }
+
     fn flood(&self, stream: TcpStream) -> anyhow::Result<()> {
         self.say("sending without a pause, and reading what comes back");
         stream.set_nonblocking(true)?;
-        let (mut count, chunk) = (Count::default(), vec![b'f'; CHUNK]);
+        let (mut count, mut chunk) = (Count::default(), vec![b'f'; CHUNK]);
+        // Stage 6 has no status line for a client in the middle of a line.
+        chunk[CHUNK - 1] = b'\n';
         self.until_over(&mut count, |count| {
             let out = count.write(&stream, &chunk)?;
             let back = count.read(&stream)?;
@@ -188,10 +231,16 @@ impl Talk {
         self.say(&format!("sent {} bytes and a FIN; now reading to the end", words.len()));
         stream.set_read_timeout(Some(self.end))?;
         let mut back = Vec::new();
-        match stream.read_to_end(&mut back) {
+        let end = stream.read_to_end(&mut back);
+        let mut ours: Vec<_> = back.split_inclusive(|byte| *byte == b'\n').collect();
+        ours.retain(|line| !is_status(line));
+        let back = ours.concat();
+        let (n, of) = (back.len(), words.len());
+        match end {
             Ok(_) if back == words => self.say("every byte came back, and then a clean end"),
-            Ok(n) => self.say(&format!("a clean end, and {n} of {} bytes came back", words.len())),
-            Err(e) => self.say(&format!("no end{}; {} bytes came back", self.why(&e), back.len())),
+            Ok(_) if n == of => self.say(&format!("a clean end, and {n} other bytes came back")),
+            Ok(_) => self.say(&format!("a clean end, and {n} of {of} bytes came back")),
+            Err(e) => self.say(&format!("no end{}; {n} bytes came back", self.why(&e))),
         }
         Ok(())
     }
@@ -270,6 +319,37 @@ impl Talk {
     }
 }
 
+fn send_what_is_typed(mut writer: TcpStream) {
+    let mut buf = [0; 4096];
+    loop {
+        match io::stdin().read(&mut buf) {
+            Ok(0) => break,
+            // A line that has no end, since the input ended, is sent without one.
+            Ok(n) => {
+                if writer.write_all(&buf[..n]).is_err() {
+                    return; // whoever reads from the server sees why
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => {
+                common::say(format_args!("Error: cannot read stdin: {e}"));
+                process::exit(1);
+            }
+        }
+    }
+    let _ = writer.shutdown(Shutdown::Write);
+}
+
+/// `Server status: 7 active connections`: stage 6 says so between two lines of its echo.
+fn is_status(line: &[u8]) -> bool {
+    let text = str::from_utf8(line).unwrap_or_default();
+    let number = text.strip_prefix("Server status: ").and_then(|rest| rest.split_once(' '));
+    number.is_some_and(|(number, rest)| {
+        number.parse::<u32>().is_ok()
+            && matches!(rest, "active connection\n" | "active connections\n")
+    })
+}
+
 /// Whether the server has not closed it. What has been said meanwhile is thrown away.
 fn is_open(mut stream: &TcpStream) -> bool {
     let mut buf = [0; 4096];
@@ -290,6 +370,10 @@ fn is_open(mut stream: &TcpStream) -> bool {
 struct Count {
     out: u64,
     back: u64,
+    /// Lines of status, which are no echo.
+    told: u64,
+    /// The line of status that has begun.
+    line: Vec<u8>,
     /// Since when there has been no room.
     refused: Option<Instant>,
 }
@@ -310,24 +394,94 @@ impl Count {
 
     /// One read(2). False if there was nothing.
     fn read(&mut self, mut stream: &TcpStream) -> io::Result<bool> {
-        match stream.read(&mut [0; CHUNK]) {
+        let mut buf = [0; CHUNK];
+        match stream.read(&mut buf) {
             Ok(0) => return Err(io::Error::other("the server has closed it")),
-            Ok(n) => self.back += n as u64,
+            Ok(n) => self.take(&buf[..n]),
             Err(e) if not_now(&e) => return Ok(false),
             Err(e) => return Err(e),
         }
         Ok(true)
     }
 
+    /// None of the clients here sends an `S`, so that is where a line of status begins.
+    fn take(&mut self, bytes: &[u8]) {
+        // The quick way: nearly always.
+        if self.line.is_empty() && !bytes.contains(&b'S') {
+            self.back += bytes.len() as u64;
+            return;
+        }
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.line.is_empty() && piece[0] != b'S' {
+                self.back += piece.len() as u64;
+                continue;
+            }
+            self.line.extend(piece);
+            if piece.ends_with(b"\n") {
+                match is_status(&self.line) {
+                    true => self.told += 1,
+                    false => self.back += self.line.len() as u64,
+                }
+                self.line.clear();
+            }
+        }
+    }
+
     fn in_words(&self) -> String {
         // For a moment there is no room whenever we are faster than the server.
         let stuck = self.refused.is_some_and(|since| since.elapsed() > STUCK);
         let room = if stuck { ", and the server takes no more" } else { "" };
-        format!("{} bytes sent{room}, {} came back", grouped(self.out), grouped(self.back))
+        let told = match self.told {
+            0 => String::new(),
+            told => format!(" and {told} line(s) of status"),
+        };
+        format!("{} bytes sent{room}, {} came back{told}", grouped(self.out), grouped(self.back))
     }
 }
 
 /// A timeout is `WouldBlock` on Unix and `TimedOut` on Windows.
 fn not_now(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_reached(listens: &str, reached: &str) {
+        assert_eq!(reached_at(listens.parse().unwrap()), reached.parse().unwrap());
+    }
+
+    #[test]
+    fn a_server_that_listens_on_all_addresses_is_reached_on_loopback() {
+        check_reached("0.0.0.0:9000", "127.0.0.1:9000");
+        check_reached("[::]:9000", "[::1]:9000");
+        check_reached("[::ffff:0.0.0.0]:9000", "127.0.0.1:9000");
+        check_reached("[::ffff:127.0.0.2]:9000", "127.0.0.2:9000");
+        for other in ["127.0.0.1:9000", "[::1]:9000", "192.0.2.1:9000", "[fe80::1%2]:9000"] {
+            check_reached(other, other);
+        }
+    }
+
+    #[test]
+    fn a_line_of_status_is_no_echo_wherever_a_read_cuts_it() {
+        let bytes =
+            b"fff\nServer status: 1 active connection\nff\nServer status: 12 active connections\nf";
+        for cut in 0..bytes.len() {
+            let mut count = Count::default();
+            count.take(&bytes[..cut]);
+            count.take(&bytes[cut..]);
+            assert_eq!((count.back, count.told), (8, 2), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_only_begins_like_a_line_of_status_is_counted() {
+        for line in ["Server status: many\n", "S\n", "Server status: x active connections\n"] {
+            let mut count = Count::default();
+            count.take(line.as_bytes());
+            assert_eq!((count.back, count.told), (line.len() as u64, 0), "{line}");
+        }
+    }
 }

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -181,13 +182,21 @@ fn patches_without_a_page(place: &Place, exercises: &[Exercise]) -> anyhow::Resu
 
 /// `git apply`, as if `root` were in no repository: below another one it would skip, without a word,
 /// whatever is not in the current directory.
+///
+/// The lines of the patch and those of the sources may end with LF or CRLF, each for itself: the patch goes
+/// to git with LF, and `core.autocrlf=input` has git read the sources so.
 fn apply(root: &Path, patch: &Path, options: &[&str]) -> anyhow::Result<()> {
+    let patch = fs::read_to_string(patch)?.replace("\r\n", "\n");
     let mut command = Command::new("git");
-    command.current_dir(root).arg("apply").args(options).arg(patch);
+    command.args(["-c", "core.autocrlf=input", "apply"]).args(options).arg("-").current_dir(root);
     if let Some(above) = root.parent() {
         command.env("GIT_CEILING_DIRECTORIES", above);
     }
-    let output = command.output().context("cannot start git")?;
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut git = command.spawn().context("cannot start git")?;
+    // If git ends before it has read all of it, it says why.
+    let _ = git.stdin.take().context("git has no stdin")?.write_all(patch.as_bytes());
+    let output = git.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "the patch does not apply: {}", said.trim());
     Ok(())
@@ -340,23 +349,24 @@ impl Copy {
     }
 }
 
-/// Every file that is, or could be, in the repository: what git ignores is left out.
+/// Every file of the checkout. git is not asked: it need not know this folder.
 fn files(place: &Place) -> anyhow::Result<Vec<String>> {
-    let mut command = Command::new("git");
-    command.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-    let output = command.current_dir(&place.root).output().context("cannot start git")?;
-    anyhow::ensure!(output.status.success(), "{} is no git repository", place.root.display());
-    let names = String::from_utf8(output.stdout).context("a file name that is no text")?;
-    Ok(names.split_terminator('\0').map(str::to_owned).collect())
+    let mut found = Vec::new();
+    walk(&place.root, &mut found)?;
+    Ok(found.iter().map(|path| super::run::relative(path, &place.root)).collect())
 }
 
+/// Every file below a folder, without what is hidden and what was built. cargo marks a folder that it builds
+/// in with a tag, if we have not been there first.
 fn walk(directory: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            walk(&path, found)?;
-        } else {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_built = || name == "target" || path.join("CACHEDIR.TAG").exists();
+        if !entry.file_type()?.is_dir() {
             found.push(path);
+        } else if !name.to_string_lossy().starts_with('.') && !is_built() {
+            walk(&path, found)?;
         }
     }
     Ok(())
