@@ -42,7 +42,7 @@ fn e2_1_eight_clients_are_served_at_a_time_and_the_others_wait() {
             }
             assert!(
                 start.elapsed() < SOON,
-                "not true: somebody who waited is served when one leaves"
+                "not true: a client that waited is served when one leaves"
             );
             thread::park_timeout(Duration::from_millis(1));
         };

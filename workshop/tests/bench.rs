@@ -145,7 +145,7 @@ mod ends {
         }
     }
 
-    /// Whether this is a server that has not ended. A process that nobody has waited for has no command line.
+    /// Whether this is a server that has not ended. A process that has ended and was not waited for has no command line.
     fn serves(pid: &str) -> bool {
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline"));
         command.is_ok_and(|command| command.contains("peer"))

@@ -337,7 +337,7 @@ fn time_to_leave_silent_clients(exe: &str, clients: usize) -> Duration {
     elapsed
 }
 
-/// It owes a client something and takes its time for that. Whoever comes now is not left in a backlog
+/// It owes a client something and takes its time for that. A client that comes now is not left in a backlog
 /// that nobody will look into, and the port is free for the next server.
 pub fn whoever_comes_while_it_stops_is_refused(exe: &str) {
     three_times(exe, refuses_while_it_stops);
