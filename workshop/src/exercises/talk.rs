@@ -327,7 +327,7 @@ fn send_what_is_typed(mut writer: TcpStream) {
             // A line that has no end, since the input ended, is sent without one.
             Ok(n) => {
                 if writer.write_all(&buf[..n]).is_err() {
-                    return; // whoever reads from the server sees why
+                    return; // the loop that reads says why
                 }
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
