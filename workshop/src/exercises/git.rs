@@ -40,7 +40,7 @@ pub(crate) fn begin_again(place: &Place, exercise: &Exercise) -> anyhow::Result<
     Ok(format!("{} restore {how}{sources}", at_root(root)))
 }
 
-/// The last commit that is not the learner's own. `None`: there is no other.
+/// The last commit that is not the learner's own. `None`: this repository was cloned from no other.
 fn where_we_came_from(root: &Path) -> Option<String> {
     let theirs = ["@{upstream}", "origin/HEAD"];
     let base = theirs.iter().find_map(|theirs| git(root, &["merge-base", "HEAD", theirs]).ok())?;

@@ -255,7 +255,7 @@ impl Talk {
             "sent {} bytes and a reset; is the server still there?",
             grouped(CHUNK as u64)
         ));
-        let mut next = connect(peer).context("no server listens any more")?;
+        let mut next = connect(peer).context("nobody listens any more")?;
         next.set_read_timeout(Some(self.end))?;
         next.write_all(b"?")?;
         match next.read_exact(&mut [0]) {
@@ -327,7 +327,7 @@ fn send_what_is_typed(mut writer: TcpStream) {
             // A line that has no end, since the input ended, is sent without one.
             Ok(n) => {
                 if writer.write_all(&buf[..n]).is_err() {
-                    return; // the other thread, which reads from the server, sees why
+                    return; // the loop that reads says why
                 }
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
