@@ -19,24 +19,21 @@ pub struct End {
     pub unread: usize,
 }
 
-/// The client's end. `None` where there is no `/proc/net/tcp`.
-pub fn our_end(client: &Client) -> Option<End> {
-    find(client.stream.local_addr(), client.stream.peer_addr())
-}
-
-/// The server's end, also when the server has closed it and the kernel still has bytes to deliver. `None`
-/// when it is gone, and where there is no `/proc/net/tcp`.
-pub fn servers_end(client: &Client) -> Option<End> {
-    find(client.stream.peer_addr(), client.stream.local_addr())
-}
-
-fn find(from: io::Result<SocketAddr>, to: io::Result<SocketAddr>) -> Option<End> {
+/// The client's end and the server's. The server's is there until the kernel has delivered all, also when the
+/// server has closed it. `None` where there is no `/proc/net/tcp`.
+///
+/// The whole table is read for this, once: with thousands of connections that takes a tenth of a second.
+pub fn ends(client: &Client) -> Option<(End, Option<End>)> {
     let port = |addr: io::Result<SocketAddr>| Some(format!(":{:04X}", addr.ok()?.port()));
-    let (from, to) = (port(from)?, port(to)?);
+    let (ours, theirs) = (port(client.stream.local_addr())?, port(client.stream.peer_addr())?);
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    Some((find(&table, &ours, &theirs)?, find(&table, &theirs, &ours)))
+}
+
+fn find(table: &str, from: &str, to: &str) -> Option<End> {
     // Its number, both addresses, the state, tx_queue:rx_queue, and more.
     let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line = lines.find(|line| line[1].ends_with(&from) && line[2].ends_with(&to))?;
+    let line = lines.find(|line| line[1].ends_with(from) && line[2].ends_with(to))?;
     let (tx, rx) = line[4].split_once(':')?;
     let number = |text| usize::from_str_radix(text, 16).ok();
     Some(End { state: number(line[3])?, unacknowledged: number(tx)?, unread: number(rx)? })

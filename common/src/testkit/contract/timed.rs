@@ -8,7 +8,7 @@ use socket2::SockRef;
 
 use super::stopping::is_all_on_its_way_back;
 use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
-use crate::testkit::kernel::{ESTABLISHED, servers_end};
+use crate::testkit::kernel::{ESTABLISHED, ends};
 use crate::testkit::server::{Server, Signal, run};
 use crate::testkit::{DEADLINE, pass, skipped};
 
@@ -266,7 +266,8 @@ pub fn a_late_word_destroys_nothing_when_it_was_silent(exe: &str) {
     for piece in bytes.chunks(8_000) {
         client.expect(piece);
         pass(Duration::from_millis(100));
-        let left = servers_end(&client).is_none_or(|end| end.state != ESTABLISHED);
+        let theirs = ends(&client).and_then(|(_, theirs)| theirs);
+        let left = theirs.is_none_or(|end| end.state != ESTABLISHED);
         if left && !was_let_go_of {
             client.send(b"I am still here");
             was_let_go_of = true;
