@@ -13,7 +13,7 @@
 //!
 //! Both are generic over `Read` and `Write`, so a test can play the kernel. Both count what they do, for
 //! `--stats`. And both are always inlined: as calls, with their results in memory, they would make a message
-//! of 64 bytes cost 305 instructions in stage 5 instead of 256.
+//! of 64 bytes cost 50 instructions more in stage 5.
 
 use std::io::{self, ErrorKind, Read, Write};
 
