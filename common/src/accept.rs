@@ -124,13 +124,12 @@ impl Attempts {
             }
             Err(error) => error,
         };
-        self.failed += 1;
+        self.failed = self.failed.saturating_add(1); // stage 3 may fail a million times a second
         let sorted = classify(&error);
         match sorted {
             AcceptError::NobodyWaiting => self.failed = 0,
             AcceptError::OutOfResources => self.out_of_resources(&error),
             AcceptError::Gone if self.failed >= Self::MOST_FAILURES => {
-                self.failed = Self::MOST_FAILURES;
                 self.out_of_resources(&error);
                 return Err(AcceptError::OutOfResources);
             }
@@ -155,8 +154,9 @@ impl Attempts {
 
     /// Says that the server holds as many connections as it was told to.
     pub fn full(&mut self, max_connections: usize) {
-        if let Some(left_out) = self.complaints.pass(Instant::now()) {
-            warn!(max_connections, left_out, "full: new clients wait until one leaves");
+        // Not how often: a server that asks without a pause has found it full a million times a second.
+        if self.complaints.pass(Instant::now()).is_some() {
+            warn!(max_connections, "full: new clients wait until one leaves");
         }
     }
 
@@ -168,8 +168,8 @@ impl Attempts {
     }
 
     fn out_of_resources(&mut self, error: &io::Error) {
-        if let Some(left_out) = self.complaints.pass(Instant::now()) {
-            warn!(%error, left_out, "cannot accept: new clients wait until one leaves");
+        if self.complaints.pass(Instant::now()).is_some() {
+            warn!(%error, "cannot accept: new clients wait until one leaves");
         }
     }
 }
@@ -216,6 +216,16 @@ mod tests {
         let none = attempts.sort(Err::<(), _>(ErrorKind::WouldBlock.into()));
         assert!(matches!(none, Err(AcceptError::NobodyWaiting)));
         assert_eq!(attempts.failed, 0, "that there is none to accept is no failure");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_failures_may_be_more_than_can_be_counted() {
+        let mut attempts = Attempts { failed: u32::MAX, ..Attempts::default() };
+        for errno in [libc::EMFILE, libc::EPERM] {
+            let failed = Err::<(), _>(io::Error::from_raw_os_error(errno));
+            assert!(matches!(attempts.sort(failed), Err(AcceptError::OutOfResources)), "{errno}");
+        }
     }
 
     #[test]
