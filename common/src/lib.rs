@@ -5,6 +5,8 @@
 //! policy. Those are the lesson, and each stage shows its own.
 
 pub mod accept;
+#[cfg(feature = "watchdog")]
+pub mod blocked;
 pub mod cli;
 mod descriptors;
 mod limit;

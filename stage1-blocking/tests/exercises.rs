@@ -36,5 +36,5 @@ fn silence(client: &Client, duration: Duration) {
     client.stream.set_read_timeout(Some(duration)).expect("timeout");
     let heard = client.stream.peek(&mut [0]);
     assert!(heard.is_err(), "somebody who talks now and then was let go");
-    client.stream.set_read_timeout(Some(common::testkit::DEADLINE)).expect("timeout");
+    client.stream.set_read_timeout(Some(common::testkit::deadline())).expect("timeout");
 }

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 pub use super::descriptors::allow_descriptors;
-use super::{DEADLINE, eventually};
+use super::patience::{LOOK_EVERY, Patience, in_a_hurry};
+use super::{deadline, eventually};
 
 /// How much a client that sends a lot sends at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// A client that blocks, and gives up after [`DEADLINE`].
+/// A client that blocks, and gives up after [`deadline`].
 pub struct Client {
     /// For what a test wants to do by hand.
     pub stream: TcpStream,
@@ -26,15 +27,17 @@ impl Client {
     #[track_caller]
     pub fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay");
-        stream.set_read_timeout(Some(DEADLINE)).expect("read timeout");
-        stream.set_write_timeout(Some(DEADLINE)).expect("write timeout");
+        stream.set_read_timeout(Some(deadline())).expect("read timeout");
+        stream.set_write_timeout(Some(deadline())).expect("write timeout");
         Self { stream }
     }
 
     /// Sends bytes and does not look at what comes back.
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("cannot send");
+        if let Err(e) = self.stream.write_all(bytes) {
+            panic!("cannot send: {}", in_words(&e, self.stream.write_timeout()));
+        }
     }
 
     /// Sends one byte as urgent data: `MSG_OOB`, see tcp(7).
@@ -47,7 +50,12 @@ impl Client {
     #[track_caller]
     pub fn expect(&mut self, expected: &[u8]) {
         let mut got = vec![0; expected.len()];
-        self.stream.read_exact(&mut got).expect("the bytes did not all come back");
+        let mut filled = 0;
+        while filled < got.len() {
+            let n = self.read(&mut got[filled..], "the bytes did not all come back");
+            assert!(n > 0, "the bytes did not all come back: the end came after {filled}");
+            filled += n;
+        }
         assert!(got == expected, "{} bytes came back, but other ones", got.len());
     }
 
@@ -67,9 +75,41 @@ impl Client {
     /// Reads up to the end.
     #[track_caller]
     pub fn read_to_end(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.stream.read_to_end(&mut bytes).expect("not a clean end");
-        bytes
+        let (mut bytes, mut buf) = (Vec::new(), vec![0; CHUNK]);
+        loop {
+            match self.read(&mut buf, "not a clean end") {
+                0 => return bytes,
+                n => bytes.extend_from_slice(&buf[..n]),
+            }
+        }
+    }
+
+    /// One read(2). Panics when it fails, and when the test has waited long enough.
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8], what: &str) -> usize {
+        let timeout = self.stream.read_timeout();
+        // A timeout that the test has set itself is part of what it says.
+        let look_around = in_a_hurry() && matches!(timeout, Ok(Some(time)) if time == deadline());
+        if look_around {
+            self.stream.set_read_timeout(Some(LOOK_EVERY)).expect("read timeout");
+        }
+        let mut patience = Patience::new();
+        let n = loop {
+            match self.stream.read(buf) {
+                Ok(n) => break n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if is_timeout(&e) && look_around => {
+                    if let Some(why) = patience.is_over() {
+                        panic!("{what}: {why}");
+                    }
+                }
+                Err(e) => panic!("{what}: {}", in_words(&e, timeout)),
+            }
+        };
+        if look_around {
+            self.stream.set_read_timeout(Some(deadline())).expect("read timeout");
+        }
+        n
     }
 
     /// Whether there is nothing to read now: no byte, no end, no error.
@@ -93,7 +133,7 @@ impl Client {
             let silent = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
             nothing = self.stream.peek(&mut [0]).is_err_and(|e| silent.contains(&e.kind()));
         }
-        self.stream.set_read_timeout(Some(DEADLINE)).expect("read timeout");
+        self.stream.set_read_timeout(Some(deadline())).expect("read timeout");
         nothing
     }
 
@@ -127,6 +167,18 @@ impl Client {
         self.stream.set_nonblocking(false)?;
         Ok(sent)
     }
+}
+
+/// A timeout is called so: the kernel's word for it is `EAGAIN`. See socket(7), `SO_RCVTIMEO`.
+fn in_words(error: &io::Error, timeout: io::Result<Option<Duration>>) -> String {
+    match timeout {
+        Ok(Some(time)) if is_timeout(error) => format!("timed out after {time:?}"),
+        _ => error.to_string(),
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// Random bytes, the same in every run.

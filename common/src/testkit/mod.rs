@@ -8,6 +8,7 @@ pub mod client;
 pub mod contract;
 mod descriptors;
 pub mod kernel;
+mod patience;
 pub mod script;
 pub mod self_connect;
 pub mod server;
@@ -16,17 +17,18 @@ pub mod traced;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test calls it broken. No test is slower for it: it is reached
-/// only by a server that has failed. Generous, because the machine may be busy with other tests.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+use patience::Patience;
+pub use patience::deadline;
 
 /// Waits until `condition` holds, for what happens in another process and sends us no event.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let mut patience = Patience::new();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "still not true after {DEADLINE:?}: {what}");
-        thread::park_timeout(Duration::from_millis(1));
+        if let Some(why) = patience.is_over() {
+            panic!("still not true: {what}: {why}");
+        }
+        patience.pause();
     }
 }
 

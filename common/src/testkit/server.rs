@@ -13,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::{DEADLINE, descriptors, eventually};
+use super::patience::{Patience, in_a_hurry};
+use super::{descriptors, eventually};
+use crate::blocked::blocked_in;
 use crate::watchdog::Watchdog;
 
 /// A running server. It is killed when this is dropped, and when we are killed.
@@ -245,6 +247,17 @@ impl Server {
         Duration::from_nanos(nanos.unwrap_or_default())
     }
 
+    /// What it does right now.
+    fn how_it_is(&mut self) -> String {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return format!("the server has ended: {status}");
+        }
+        match blocked_in(self.child.id()).as_deref() {
+            Some([main, ..]) => format!("the server sleeps in {}", main.name),
+            _ => "the server runs".to_owned(),
+        }
+    }
+
     /// Waits until the main thread sleeps: it has done all there was to do.
     #[track_caller]
     pub fn wait_until_it_sleeps(&self) {
@@ -256,10 +269,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let how_it_is = self.how_it_is();
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("the server's log:\n{}", self.log());
+            eprintln!("{how_it_is}");
+            // In a hurry each line has been passed on when it came.
+            if !in_a_hurry() {
+                eprintln!("the server's log:\n{}", self.log());
+            }
         }
     }
 }
@@ -317,20 +335,20 @@ fn where_it_is_now(exe: &str) -> PathBuf {
 
 #[track_caller]
 fn wait(child: &mut Child) -> ExitStatus {
-    let start = Instant::now();
+    let mut patience = Patience::new();
     loop {
         if let Some(status) = child.try_wait().expect("cannot wait for the server") {
             return status;
         }
-        if start.elapsed() > DEADLINE {
+        if let Some(why) = patience.is_over() {
             let _ = child.kill();
-            panic!("it has not ended after {DEADLINE:?}");
+            panic!("it has not ended: {why}");
         }
-        thread::park_timeout(Duration::from_millis(1));
+        patience.pause();
     }
 }
 
-fn usage(pid: u32) -> Option<Usage> {
+pub(super) fn usage(pid: u32) -> Option<Usage> {
     let proc = format!("/proc/{pid}");
     let mut usage = Usage {
         cpu: Duration::ZERO,

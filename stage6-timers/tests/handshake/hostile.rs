@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::testkit::DEADLINE;
+use common::testkit::deadline;
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// How long a dribbling peer waits between two bytes. So each byte is a segment of its own.
@@ -109,7 +109,7 @@ fn serve(listener: &TcpListener, scripts: &[Vec<Act>], stop: &AtomicBool) -> usi
         match play(stream, &scripts[served.min(scripts.len() - 1)]) {
             // The other side may be gone at any time: that it went is all that we want to know.
             Err(e) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&e.kind()) => {
-                panic!("heard nothing for {DEADLINE:?}, not even the end")
+                panic!("heard nothing for {:?}, not even the end", deadline())
             }
             _ => {}
         }
@@ -119,7 +119,7 @@ fn serve(listener: &TcpListener, scripts: &[Vec<Act>], stop: &AtomicBool) -> usi
 
 fn play(mut stream: TcpStream, acts: &[Act]) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_read_timeout(Some(deadline()))?;
     for act in acts {
         match act {
             Act::Hear(expected) => {
@@ -149,5 +149,5 @@ fn dribble(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
             break;
         }
     }
-    stream.set_read_timeout(Some(DEADLINE))
+    stream.set_read_timeout(Some(deadline()))
 }

@@ -10,13 +10,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
-use common::testkit::DEADLINE;
 use common::testkit::client::allow_descriptors;
+use common::testkit::deadline;
 use common::watchdog::Watchdog;
 
 pub(crate) const PROGRAMS: [&str; 3] = ["handshake", "handshake_async", "handshake_by_hand"];
 
-/// A program that runs. One that hangs is killed after [`DEADLINE`], and the test fails.
+/// A program that runs. One that hangs is killed after [`deadline`], and the test fails.
 pub(crate) struct Running {
     name: &'static str,
     child: Child,
@@ -54,8 +54,8 @@ pub(crate) fn launch(name: &'static str, mut command: Command) -> Running {
             }
         }
     });
-    let deadline = Instant::now() + DEADLINE;
-    Running { name, child, lines, seen: Vec::new(), deadline, _watchdog: watchdog }
+    let end = Instant::now() + deadline();
+    Running { name, child, lines, seen: Vec::new(), deadline: end, _watchdog: watchdog }
 }
 
 impl Running {
@@ -91,7 +91,7 @@ impl Running {
             Err(mpsc::RecvTimeoutError::Disconnected) => return None,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let seen = self.seen.join("\n");
-                panic!("{} hangs: nothing more in {DEADLINE:?} after\n{seen}", self.name)
+                panic!("{} hangs: nothing more in {:?} after\n{seen}", self.name, deadline())
             }
         }
         self.seen.last().map(String::as_str)

@@ -13,7 +13,7 @@ use common::testkit::self_connect::shell_with_ports;
 use common::testkit::server::Server;
 use common::testkit::skipped;
 #[cfg(unix)]
-use common::testkit::{DEADLINE, eventually, server::Signal, server::send_signal};
+use common::testkit::{deadline, eventually, server::Signal, server::send_signal};
 
 use crate::hostile::Act::{self, Close, Dribble, Hear, Reset, Say, SayUrgently};
 use crate::hostile::HostilePeer;
@@ -536,7 +536,7 @@ fn an_ack_that_comes_while_we_are_stopped_counts_after_the_deadline() {
     assert!(peers[0].read(&mut [0]).is_err(), "it says something while it is stopped");
     for ((running, listener), peer) in runs.into_iter().zip(&mut peers) {
         send_signal(running.pid(), Signal::Continue);
-        peer.set_read_timeout(Some(DEADLINE)).unwrap();
+        peer.set_read_timeout(Some(deadline())).unwrap();
         let answer = peer.read_exact(&mut [0; QUESTION.len()]);
         let _ = answer.and_then(|()| peer.write_all(QUESTION));
         drop(listener); // a second attempt would be refused

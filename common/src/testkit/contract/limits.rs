@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::testkit::client::{Client, allow_descriptors};
 use crate::testkit::server::{Server, Signal};
 use crate::testkit::traced::{NO_STRACE, Traceable, run_from_shell, start_from_shell};
-use crate::testkit::{DEADLINE, pass, skipped};
+use crate::testkit::{pass, skipped};
 
 /// How many come, which is more than can be in.
 const CLIENTS: usize = 200;
@@ -386,6 +386,6 @@ impl Crowd {
         }
         self.inside.iter_mut().for_each(|client| client.round_trip(b"everyone was in"));
         let elapsed = start.elapsed();
-        assert!(elapsed < DEADLINE / 4, "it took {elapsed:?} until everyone was in");
+        assert!(elapsed < Duration::from_secs(15), "it took {elapsed:?} until everyone was in");
     }
 }

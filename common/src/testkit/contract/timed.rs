@@ -10,7 +10,7 @@ use super::stopping::is_all_on_its_way_back;
 use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
 use crate::testkit::kernel::{ESTABLISHED, ends};
 use crate::testkit::server::{Server, Signal, run};
-use crate::testkit::{DEADLINE, pass, skipped};
+use crate::testkit::{deadline, pass, skipped};
 
 /// Short enough for a test and long enough to tell one tick from the next.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -189,7 +189,7 @@ fn time_to_the_end_of_a_silent_client(server: &Server, talking: &mut Client) -> 
     silent.round_trip(b"my last word\n");
     while silent.has_heard_nothing() {
         talking.round_trip(b"blah\n");
-        assert!(last_word.elapsed() < DEADLINE, "the silent client is still there");
+        assert!(last_word.elapsed() < deadline(), "the silent client is still there");
     }
     let elapsed = last_word.elapsed();
     assert_eq!(silent.read_to_end(), b"", "a clean end");
@@ -243,7 +243,7 @@ fn median_under_status(speaks: &mut Listener) -> Duration {
         let sent = Instant::now();
         told += speaks.round_trip();
         times.push(sent.elapsed());
-        assert!(start.elapsed() < DEADLINE, "it is not told the status");
+        assert!(start.elapsed() < deadline(), "it is not told the status");
     }
     times.sort();
     let median = times[times.len() / 2];
@@ -303,7 +303,7 @@ pub fn a_client_that_talks_on_is_let_go_of_in_the_end(exe: &str) {
     assert_eq!(talks.read_to_end(), b"", "a clean end");
     let goodbye = Instant::now();
     while talks.stream.write_all(b"blah\n").is_ok() {
-        assert!(goodbye.elapsed() < DEADLINE, "it is still there");
+        assert!(goodbye.elapsed() < deadline(), "it is still there");
         pass(Duration::from_millis(200));
     }
     let elapsed = goodbye.elapsed();
@@ -382,7 +382,7 @@ pub fn a_sweep_keeps_the_timers_of_those_who_are_here(exe: &str) {
     silent.hears_new_lines(2);
     let start = Instant::now();
     while silent.line().is_some() {
-        assert!(start.elapsed() < DEADLINE, "it is silent, and still there");
+        assert!(start.elapsed() < deadline(), "it is silent, and still there");
     }
     Listener::new(server.connect()).next_arrival();
 }
@@ -463,7 +463,7 @@ impl Listener {
     fn wait_for(&mut self, expected: &str) {
         let start = Instant::now();
         while self.next_line().trim_end() != expected {
-            assert!(start.elapsed() < DEADLINE, "never said: {expected}");
+            assert!(start.elapsed() < deadline(), "never said: {expected}");
         }
     }
 }

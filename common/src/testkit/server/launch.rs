@@ -9,6 +9,7 @@ use std::thread;
 
 use super::{Server, arguments, command, wait};
 use crate::testkit::descriptors;
+use crate::testkit::patience::in_a_hurry;
 use crate::watchdog::Watchdog;
 
 impl Server {
@@ -35,9 +36,13 @@ impl Server {
     pub fn read_log_from(&self, mut log: impl Read + Send + 'static) {
         let text = Arc::clone(&self.log);
         thread::spawn(move || {
-            let mut buf = [0; 4096];
+            let (mut buf, mut passed_on) = ([0; 4096], 0);
             while let Ok(n @ 1..) = log.read(&mut buf) {
-                text.lock().expect("log").push_str(&String::from_utf8_lossy(&buf[..n]));
+                let mut text = text.lock().expect("log");
+                text.push_str(&String::from_utf8_lossy(&buf[..n]));
+                if in_a_hurry() {
+                    passed_on += pass_on(&text[passed_on..]);
+                }
             }
         });
     }
@@ -48,6 +53,14 @@ impl Server {
         prlimit.args(["--pid", &self.child.id().to_string(), limit]).stderr(Stdio::null());
         prlimit.status().is_ok_and(|status| status.success())
     }
+}
+
+/// Passes each whole line of a log on at once, for one who kills us and then asks what was last. Returns how many
+/// bytes that was.
+fn pass_on(text: &str) -> usize {
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..whole].lines().for_each(|line| eprintln!("log: {line}"));
+    whole
 }
 
 /// Runs a server that is expected to end by itself, with what `prepare` changes.
