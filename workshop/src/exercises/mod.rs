@@ -10,7 +10,7 @@ mod leading;
 mod observe;
 mod page;
 mod place;
-#[cfg_attr(not(test), expect(dead_code, reason = "`page` and `check` will use it"))]
+#[allow(dead_code, reason = "`page` and `check` will use it")]
 mod predict;
 mod run;
 mod screen;
