@@ -10,6 +10,8 @@ mod leading;
 mod observe;
 mod page;
 mod place;
+#[allow(dead_code, reason = "`page` and `check` will use it")]
+mod predict;
 mod run;
 mod screen;
 mod talk;
