@@ -209,7 +209,7 @@ impl Server {
     #[track_caller]
     pub fn wait_for_end(mut self) -> (ExitStatus, String, Duration) {
         let start = Instant::now();
-        let status = wait(&mut self.child);
+        let status = wait(&mut self.child).unwrap_or_else(|why| panic!("{why}"));
         let elapsed = start.elapsed();
         (status, self.rest_of_stdout(), elapsed)
     }
@@ -333,16 +333,15 @@ fn where_it_is_now(exe: &str) -> PathBuf {
     now.filter(|path| path.exists()).unwrap_or_else(|| exe.into())
 }
 
-#[track_caller]
-fn wait(child: &mut Child) -> ExitStatus {
+/// The error is why there is no point in waiting any longer.
+fn wait(child: &mut Child) -> Result<ExitStatus, String> {
     let mut patience = Patience::new();
     loop {
         if let Some(status) = child.try_wait().expect("cannot wait for the server") {
-            return status;
+            return Ok(status);
         }
         if let Some(why) = patience.is_over() {
-            let _ = child.kill();
-            panic!("it has not ended: {why}");
+            return Err(format!("it has not ended: {why}"));
         }
         patience.pause();
     }

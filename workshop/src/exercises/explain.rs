@@ -1,39 +1,50 @@
-//! From what was seen to its likely cause.
+//! What was seen: the lines of a test's output that a learner has use for.
 
-use super::observe::Rates;
-use super::page::Exercise;
-use super::run::{Run, Verdict};
-use super::screen::grouped;
-
-/// The share of a core from which on a server that has nothing to do spins. What it wants counts, and not
-/// what it gets: on a busy machine one that spins may get little.
-const SPINS: f64 = 0.4;
-
-/// Wake-ups in a second from which on somebody wakes it for nothing.
-const RESTLESS: f64 = 1_000.0;
+use super::run::Run;
 
 /// How many lines of a failed test are shown.
 const LINES: usize = 12;
 
-/// The testkit's heading over what a server has logged, when a test fails.
-const SERVERS_LOG: &str = "the server's log:";
+/// And how many of what the server logged last.
+const LOG_LINES: usize = 5;
+
+/// In front of each line of the server's log, in the output of a test.
+const LOG: &str = "log: ";
 
 /// What the test said, without what every test says.
 pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut wanted = false;
     let output = unquoted(&run.output);
-    let mut rest = output.lines().peekable();
-    while let Some(line) = rest.next() {
-        let line = behind_the_name(line);
-        let has_log = line == SERVERS_LOG && rest.peek().is_some_and(|next| !next.is_empty());
-        let starts = has_log || line.starts_with("seen: ") || line.contains("panicked at ");
+    for line in output.lines().map(behind_the_name).filter(|line| !line.starts_with(LOG)) {
+        let starts = ["seen: ", "the server "].iter().any(|start| line.starts_with(start));
+        let starts = starts || line.contains("panicked at ");
         wanted = starts || (wanted && !ends_what_was_seen(line));
         if wanted && lines.len() < LINES {
             lines.push(line.to_owned());
         }
     }
+    lines.extend(run.observed.call().map(|call| format!("the server slept in {call}")));
+    lines.extend(last_of_the_log(&output));
     lines
+}
+
+fn last_of_the_log(output: &str) -> Vec<String> {
+    let mut log: Vec<_> =
+        output.lines().map(behind_the_name).filter_map(|line| line.strip_prefix(LOG)).collect();
+    let last = log.split_off(log.len().saturating_sub(LOG_LINES));
+    let heading = match (last.len(), log.len()) {
+        (0, _) => None,
+        (_, 0) => Some("the server's log:".to_owned()),
+        (n, more) => Some(format!("the last {n} of {} lines of the server's log:", n + more)),
+    };
+    heading.into_iter().chain(last.into_iter().map(|line| format!("  {line}"))).collect()
+}
+
+/// The first thing that a test said when it failed.
+pub(crate) fn first_failure(output: &str) -> Option<String> {
+    let mut lines = output.lines().skip_while(|line| !line.contains("panicked at "));
+    Some(format!("{}\n{}", behind_the_name(lines.next()?).trim(), lines.next()?.trim()))
 }
 
 fn behind_the_name(line: &str) -> &str {
@@ -47,7 +58,7 @@ fn name_and_rest(line: &str) -> Option<(&str, &str)> {
 }
 
 fn ends_what_was_seen(line: &str) -> bool {
-    const ENDS: [&str; 3] = ["stack backtrace", "note: ", SERVERS_LOG];
+    const ENDS: [&str; 2] = ["stack backtrace", "note: "];
     line.is_empty() || is_verdict(line) || ENDS.iter().any(|end| line.starts_with(end))
 }
 
@@ -85,67 +96,17 @@ pub(crate) fn unfinished(output: &str) -> Option<&str> {
 }
 
 /// The lines of the output in which the server itself gave up: where, and why.
-fn server_panic(output: &str) -> Option<String> {
+pub(crate) fn server_panic(output: &str) -> Option<String> {
     let is_ours = |line: &&str| line.contains("panicked at stage") && line.contains("/src/");
     let output = unquoted(output);
     let mut lines = output.lines().skip_while(|line| !is_ours(line));
     Some(format!("{}\n{}", lines.next()?.trim(), lines.next().unwrap_or_default().trim()))
 }
 
-/// The most likely cause. What the page says goes before what can be said of any server.
-pub(crate) fn likely_cause(exercise: &Exercise, run: &Run) -> String {
-    if let Some(lines) = server_panic(&run.output) {
-        return format!("The server panicked, and with it every client is gone:\n{lines}");
-    }
-    if let Some(cause) = from_the_counters(run.verdict, run.observed.rates()) {
-        return cause;
-    }
-    let from_the_page = exercise.causes.iter().find(|(seen, _)| run.output.contains(seen.as_str()));
-    if let Some((_, cause)) = from_the_page {
-        return cause.clone();
-    }
-    if !listened(&run.output) {
-        return "The server ended before it listened. What it said is above.".to_owned();
-    }
-    match run.verdict {
-        Verdict::Hung => "The test waits for something that never comes.".to_owned(),
-        _ => "Read what the test says, then its source: it is the task, line by line.".to_owned(),
-    }
-}
-
-fn from_the_counters(verdict: Verdict, rates: Option<Rates>) -> Option<String> {
-    if verdict == Verdict::Bloated {
-        return Some(
-            "Its memory grows without bound: it takes bytes in and has no limit on what it keeps."
-                .to_owned(),
-        );
-    }
-    if verdict != Verdict::Hung {
-        return None;
-    }
-    let Rates { cpu, wanted, wakeups_per_second } = rates?;
-    Some(if wakeups_per_second > RESTLESS {
-        format!(
-            "{} wake-ups in a second, and the test still waits: the kernel names somebody again and \
-             again, and nobody does what would silence it.",
-            grouped(wakeups_per_second as u64)
-        )
-    } else if wanted > SPINS {
-        format!(
-            "{:.0} % of a core, and the test still waits: it spins in a loop that asks, gets the same \
-             answer and asks again. Which call never says what ends your loop?",
-            cpu * 100.0
-        )
-    } else {
-        "It sleeps, and the test waits for something that no event will bring: bytes that were left in \
-         a kernel buffer or an outbox, a client who was not marked, an end that was not passed on."
-            .to_owned()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::observe::Observed;
+    use super::super::run::Verdict;
     use super::*;
 
     #[track_caller]
@@ -165,14 +126,25 @@ mod tests {
     }
 
     #[test]
-    fn the_log_of_the_server_is_seen_unless_there_is_none() {
-        let panic = "panicked at a.rs:1:2:\nno\nnote: run with\nthe server's log:\n";
-        let cannot = "Error: cannot go on: Interrupted system call";
+    fn the_last_lines_of_the_log_are_seen_and_what_the_server_did() {
+        let log: String = (0..8).map(|i| format!("log: line {i}\n")).collect();
+        let output = format!("{log}panicked at a.rs:1:2:\nno\nnote: run with\nthe server runs\n");
         check_seen(
-            &format!("{panic}{cannot}\n\nFAILED\n"),
-            &["panicked at a.rs:1:2:", "no", "the server's log:", cannot],
+            &output,
+            &[
+                "panicked at a.rs:1:2:",
+                "no",
+                "the server runs",
+                "the last 5 of 8 lines of the server's log:",
+                "  line 3",
+                "  line 4",
+                "  line 5",
+                "  line 6",
+                "  line 7",
+            ],
         );
-        check_seen(&format!("{panic}\nFAILED\n"), &["panicked at a.rs:1:2:", "no"]);
+        check_seen("log: one\nok\n", &["the server's log:", "  one"]);
+        check_seen("panicked at a.rs:1:2:\nno\n\nFAILED\n", &["panicked at a.rs:1:2:", "no"]);
     }
 
     #[test]
@@ -202,19 +174,6 @@ mod tests {
             "test e3_1 ... \nthread 'e3_1' (7) panicked at a.rs:1:2:\nleft: 1\nright: 2\nnote: run with",
             &["thread 'e3_1' (7) panicked at a.rs:1:2:", "left: 1", "right: 2"],
         );
-    }
-
-    #[test]
-    fn a_test_that_hangs_is_told_by_what_its_server_does() {
-        let cause = |cpu, wanted, wakeups_per_second| {
-            let rates = Rates { cpu, wanted, wakeups_per_second };
-            from_the_counters(Verdict::Hung, Some(rates)).unwrap()
-        };
-        assert!(cause(0.98, 0.99, 12.0).contains("it spins"));
-        assert!(cause(0.98, 0.99, 48_213.0).contains("48,213 wake-ups"));
-        assert!(cause(0.0, 0.01, 1.0).contains("It sleeps"));
-        assert!(cause(0.24, 0.97, 1.0).contains("it spins"), "and somebody else has the core");
-        assert_eq!(from_the_counters(Verdict::Red, None), None);
     }
 
     #[test]

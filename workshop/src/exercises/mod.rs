@@ -3,9 +3,12 @@
 //! The pages of the book are the only list of exercises: what a page says about minutes, hints and the
 //! test is what this tool does, and `verify` proves that it is true.
 
+mod answers;
 mod check;
+mod examine;
 mod explain;
 mod git;
+mod judge;
 mod leading;
 mod observe;
 mod page;
@@ -43,6 +46,9 @@ pub(crate) enum Command {
     Check {
         /// Its number, such as 5.2
         number: Number,
+        /// Only this step of a long exercise
+        #[arg(long)]
+        step: Option<usize>,
     },
     /// Show one more hint each time
     Hint {
@@ -68,7 +74,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::List => list(&place()?, &screen),
         Command::Show { number } => show(&place()?, &screen, number),
-        Command::Check { number } => check::check(&place()?, &screen, number),
+        Command::Check { number, step } => check::check(&place()?, &screen, number, step),
         Command::Hint { number } => hint(&place()?, &screen, number),
         Command::Solution { number } => solution(&place()?, &screen, number),
         Command::Verify(options) => verify::verify(&place()?, &screen, &options),

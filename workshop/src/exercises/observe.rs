@@ -28,6 +28,8 @@ pub(crate) struct Observed {
     servers: BTreeMap<u32, VecDeque<(Instant, Sample)>>,
     most: Sample,
     last: Option<u32>,
+    /// The call that its first thread was in when we had had enough of it.
+    call: Option<&'static str>,
 }
 
 /// What the server did in its last second.
@@ -69,6 +71,17 @@ impl Observed {
         most.rss = most.rss.max(sample.rss);
         most.threads = most.threads.max(sample.threads);
         self.last = Some(pid);
+    }
+
+    /// Looks in which call the last server is. It is about to be killed.
+    pub(crate) fn look_where_it_is(&mut self) {
+        let calls = self.last.and_then(common::blocked::blocked_in);
+        self.call = calls.and_then(|calls| Some(calls.first()?.name));
+    }
+
+    /// In which call it slept at the end. `None` if it ran, and where we may not look.
+    pub(crate) fn call(&self) -> Option<&'static str> {
+        self.call
     }
 
     /// The most memory that a server has had, in bytes.

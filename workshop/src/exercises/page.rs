@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 
+use super::predict::How;
+
 /// `5.2`: the second exercise of chapter 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Number {
@@ -74,8 +76,24 @@ impl TestCommand {
     }
 }
 
-/// An exercise.
-#[derive(Debug)]
+/// How the test of a drill fails when the fault is the one that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Symptom {
+    pub(crate) how: How,
+    /// What the test says then, or the log.
+    pub(crate) says: Option<String>,
+}
+
+/// A part of a long exercise that compiles, and has a test of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// The test.
+    pub(crate) test: String,
+    pub(crate) task: String,
+}
+
+/// An exercise, or a step of one.
+#[derive(Clone, Debug)]
 pub(crate) struct Exercise {
     pub(crate) number: Number,
     pub(crate) title: String,
@@ -95,6 +113,15 @@ pub(crate) struct Exercise {
     pub(crate) solution: String,
     /// What a failed test may say, and the likely cause.
     pub(crate) causes: Vec<(String, String)>,
+    /// Of a drill: what must be seen. One of them will do.
+    pub(crate) symptoms: Vec<Symptom>,
+    /// The sentences of the contract that turn red with the solution, or with the fault.
+    pub(crate) taken_back: Vec<String>,
+    /// If another protocol takes nearly all of them back: those that are still true. Else empty.
+    pub(crate) still_holds: Vec<String>,
+    pub(crate) steps: Vec<Step>,
+    /// Which of its steps this is. `None`: all of the exercise.
+    pub(crate) step: Option<usize>,
 }
 
 /// The headings that every page has, so that a reader knows where to look.
@@ -108,6 +135,26 @@ const HINTS: usize = 3;
 const MINUTES: std::ops::RangeInclusive<u32> = 5..=45;
 
 impl Exercise {
+    /// One of its steps, counted from 1.
+    pub(crate) fn at_step(mut self, number: usize) -> anyhow::Result<Self> {
+        let step = number.checked_sub(1).and_then(|i| self.steps.get(i));
+        let step = step.with_context(|| {
+            format!("exercise {} has {} steps, and no step {number}", self.number, self.steps.len())
+        })?;
+        let (package, target) = (&self.test.package, self.test.target.join(" "));
+        let line = format!("cargo test -p {package} {target} -- --ignored {}", step.test);
+        self.test.line = line;
+        self.test.args = vec!["--ignored".to_owned(), step.test.clone()];
+        self.done_to_it = step.task.clone();
+        self.step = Some(number);
+        Ok(self)
+    }
+
+    /// The target whose other tests must stay green, as far as they are not taken back.
+    pub(crate) fn rest(&self) -> &'static str {
+        if self.sources.ends_with("/src") { "contract" } else { "handshake" }
+    }
+
     /// Reads a page, whose lines may end with LF or CRLF. Every error says what is wrong with it.
     pub(crate) fn parse(page: &str) -> anyhow::Result<Self> {
         let page = &page.replace("\r\n", "\n");
@@ -137,6 +184,15 @@ impl Exercise {
         let done_to_it = section_of(&body, SECTIONS[1]).and_then(|text| text.split("```").next());
         let done_to_it = done_to_it.unwrap_or_default().trim().to_owned();
         let causes = section_of(&body, "If it stays red").map(rows).unwrap_or_default();
+        let symptoms = symptoms(page)?;
+        if kind == Kind::Break {
+            ensure!(!symptoms.is_empty(), "no line `It shows as **silence**: …`");
+        }
+        let taken_back = taken_back(page, &body);
+        let still_holds = section_of(&body, "What still holds").unwrap_or_default();
+        let still_holds = backticked(still_holds).map(str::to_owned).collect();
+        let steps = section_of(&body, "Steps").map(steps).unwrap_or_default();
+        ensure!(steps.len() != 1, "one step is no step");
         let body = without_empty_sections(&body);
         Ok(Self {
             number,
@@ -151,6 +207,11 @@ impl Exercise {
             hints,
             solution,
             causes,
+            symptoms,
+            taken_back,
+            still_holds,
+            steps,
+            step: None,
         })
     }
 }
@@ -200,6 +261,52 @@ fn without_empty_sections(body: &str) -> String {
     let is_empty = |section: &&str| section.lines().skip(1).all(|line| line.trim().is_empty());
     let sections = body.split("\n## ").skip(1).filter(|section| !is_empty(section));
     sections.map(|section| format!("## {section}\n")).collect()
+}
+
+/// ``It shows as **silence**: `what the test says`.`` There may be several such lines.
+fn symptoms(page: &str) -> anyhow::Result<Vec<Symptom>> {
+    let lines = page.lines().filter_map(|line| line.strip_prefix("It shows as **"));
+    lines
+        .map(|line| {
+            let (how, says) = line.split_once("**").context("no `**` behind how it shows")?;
+            let how = how.parse().map_err(anyhow::Error::msg)?;
+            Ok(Symptom { how, says: backticked(says).next().map(str::to_owned) })
+        })
+        .collect()
+}
+
+/// The sentences that a page gives up: those of a section, or, where that would give the answer away, those of a
+/// paragraph that is folded.
+fn taken_back(page: &str, body: &str) -> Vec<String> {
+    let section = section_of(body, "What it takes back").unwrap_or_default();
+    let paragraph = page.split("\n\n").find_map(|p| p.trim().strip_prefix("Red as well: "));
+    let names = backticked(section).chain(backticked(paragraph.unwrap_or_default()));
+    names.map(str::to_owned).collect()
+}
+
+/// ``1. Do that. (`s6_2_1_the_test`)``, over one or more lines.
+fn steps(section: &str) -> Vec<Step> {
+    let items = format!("\n{}", section.trim());
+    let items = items.split("\n").fold(Vec::<String>::new(), |mut items, line| {
+        match line.split_once(". ") {
+            Some((number, text)) if number.parse::<u32>().is_ok() => items.push(text.to_owned()),
+            _ if items.is_empty() => {}
+            _ => {
+                let last = items.len() - 1;
+                items[last] += &format!("\n{}", line.trim());
+            }
+        }
+        items
+    });
+    let step = |item: String| {
+        let (task, test) = item.trim().trim_end_matches("`)").rsplit_once("(`")?;
+        Some(Step { test: test.to_owned(), task: task.trim().to_owned() })
+    };
+    items.into_iter().filter_map(step).collect()
+}
+
+fn backticked(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
 }
 
 fn folded_text(folded: &[(String, String)], summary: &str) -> anyhow::Result<String> {
@@ -296,6 +403,58 @@ Why.
             [("half a frame".to_owned(), "It is sent too soon.".to_owned())]
         );
         assert_eq!(exercise.done_to_it, "Send half a frame.");
+    }
+
+    #[test]
+    fn a_long_exercise_has_steps_with_tests_of_their_own() {
+        let steps = "## Steps\n\n1. Keep `it`\n   in mind. (`s5_10_1_keeps`)\n2. Send it. (`s5_10_2_sends`)\n\n";
+        let page = PAGE.replace("## Hints", &format!("{steps}## Hints"));
+        let exercise = Exercise::parse(&page).unwrap();
+        let step = |test: &str, task: &str| Step { test: test.to_owned(), task: task.to_owned() };
+        assert_eq!(
+            exercise.steps,
+            [step("s5_10_1_keeps", "Keep `it`\nin mind."), step("s5_10_2_sends", "Send it.")]
+        );
+        let second = exercise.clone().at_step(2).unwrap();
+        assert_eq!(second.test.args, ["--ignored", "s5_10_2_sends"]);
+        assert_eq!(
+            second.test.line,
+            "cargo test -p stage5-mio --test exercises -- --ignored s5_10_2_sends"
+        );
+        for no_step in [0, 3] {
+            let error = exercise.clone().at_step(no_step).unwrap_err().to_string();
+            assert_eq!(error, format!("exercise 5.10 has 2 steps, and no step {no_step}"));
+        }
+    }
+
+    #[test]
+    fn a_drill_names_what_must_be_seen() {
+        let drill = PAGE.replace("build it", "break it").replace(
+            "<summary>The solution, in words</summary>",
+            "<summary>What happens</summary>",
+        );
+        let error = Exercise::parse(&drill).unwrap_err().to_string();
+        assert!(error.contains("It shows as"), "{error}");
+        let shows = "It shows as **silence**: `not a clean end`.\nIt shows as **a spin**.\n\nRed as well: `a`,\n`b`.\n\n";
+        let exercise =
+            Exercise::parse(&drill.replace("## Hints", &format!("{shows}## Hints"))).unwrap();
+        let says = Some("not a clean end".to_owned());
+        assert_eq!(
+            exercise.symptoms,
+            [Symptom { how: How::Silence, says }, Symptom { how: How::Spin, says: None }]
+        );
+        assert_eq!(exercise.taken_back, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_page_says_what_it_takes_back_and_what_still_holds() {
+        let sections = "## What it takes back\n\n- `a`: no more.\n\n## What still holds\n\n`c`\n\n";
+        let exercise = Exercise::parse(&PAGE.replace("## Hints", &format!("{sections}## Hints")));
+        let exercise = exercise.unwrap();
+        assert_eq!(
+            (&exercise.taken_back[..], &exercise.still_holds[..]),
+            (&["a".to_owned()][..], &["c".to_owned()][..])
+        );
     }
 
     #[test]

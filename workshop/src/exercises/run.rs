@@ -26,6 +26,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How much of a test's output is kept.
 const OUTPUT_LIMIT: usize = 1 << 20;
 
+/// How long the test kit waits for a server before it says what it waited for. Less than any deadline of ours.
+const PATIENCE_MS: &str = "10000";
+
+/// How many tests of a contract run at the same time: most of them wait.
+const THREADS: &str = "8";
+
 /// Where a workspace is, and where what is built from it goes.
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
@@ -37,6 +43,8 @@ pub(crate) struct Test {
     exe: PathBuf,
     package: PathBuf,
     args: Vec<String>,
+    /// How many tests the arguments name.
+    named: usize,
 }
 
 /// How a run of a test ended.
@@ -54,12 +62,6 @@ pub(crate) enum Verdict {
     NoSuchTest,
 }
 
-impl Verdict {
-    pub(crate) fn is_red(self) -> bool {
-        matches!(self, Self::Red | Self::Hung | Self::Bloated)
-    }
-}
-
 /// What a run has shown.
 pub(crate) struct Run {
     pub(crate) verdict: Verdict,
@@ -71,10 +73,42 @@ pub(crate) struct Run {
 impl Workspace {
     /// Builds the test of an exercise. The inner error is what the compiler says.
     pub(crate) fn build(&self, exercise: &Exercise) -> anyhow::Result<Result<Test, String>> {
-        let test = &exercise.test;
+        let mut args = exercise.test.args.clone();
+        args.extend(["--nocapture".to_owned(), "--test-threads=1".to_owned()]);
+        let named = exercise.test.names().count();
+        self.build_target(&exercise.test.package, &exercise.test.target, args, named)
+    }
+
+    /// Builds the other tests of the stage that must be green, without those that take long.
+    pub(crate) fn build_rest(
+        &self,
+        exercise: &Exercise,
+        long: &[&str],
+    ) -> anyhow::Result<Result<Test, String>> {
+        let mut args = vec![format!("--test-threads={THREADS}")];
+        if exercise.rest() == "handshake" {
+            // Its other tests play with the examples as programs, and take half a minute.
+            args.push("machine_tests".to_owned());
+        }
+        args.extend_from_slice(&exercise.still_holds);
+        let taken_back = exercise.taken_back.iter().map(String::as_str);
+        for name in long.iter().copied().chain(taken_back) {
+            args.extend(["--skip".to_owned(), name.to_owned()]);
+        }
+        let target = ["--test".to_owned(), exercise.rest().to_owned()];
+        self.build_target(&exercise.package, &target, args, 1)
+    }
+
+    fn build_target(
+        &self,
+        package: &str,
+        target: &[String],
+        args: Vec<String>,
+        named: usize,
+    ) -> anyhow::Result<Result<Test, String>> {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         command.args(["test", "--no-run", "--message-format=json", "--color=never", "-p"]);
-        command.arg(&test.package).args(&test.target).current_dir(&self.root).stdin(Stdio::null());
+        command.arg(package).args(target).current_dir(&self.root).stdin(Stdio::null());
         // A quiet cargo does not say that it waits.
         command.env("CARGO_TERM_QUIET", "false");
         if let Some(target) = &self.target {
@@ -84,10 +118,9 @@ impl Workspace {
         if !errors.is_empty() {
             return Ok(Err(errors));
         }
-        anyhow::ensure!(succeeded, "cargo cannot build {}:\n{}", test.package, said.trim_end());
+        anyhow::ensure!(succeeded, "cargo cannot build {package}:\n{}", said.trim_end());
         let exe = exe.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
-        let package = self.root.join(&test.package);
-        Ok(Ok(Test { exe, package, args: test.args.clone() }))
+        Ok(Ok(Test { exe, package: self.root.join(package), args, named }))
     }
 }
 
@@ -166,10 +199,8 @@ impl Test {
     /// Runs it. Whatever happens, nothing that it has started is left when this returns.
     pub(crate) fn run(&self, deadline: Duration) -> anyhow::Result<Run> {
         let mut command = Command::new(&self.exe);
-        command
-            .current_dir(&self.package)
-            .args(&self.args)
-            .args(["--nocapture", "--test-threads=1"]);
+        command.current_dir(&self.package).args(&self.args);
+        command.env("TESTKIT_DEADLINE_MS", PATIENCE_MS);
         // Where it failed it says anyway, and the rest of a backtrace is about the test.
         command.env("RUST_BACKTRACE", "0");
         // As under `cargo test`. Ours is the tool's.
@@ -191,6 +222,9 @@ impl Test {
             thread::park_timeout(LOOK_EVERY);
         };
         let elapsed = start.elapsed();
+        if end.is_err() {
+            observed.look_where_it_is();
+        }
         drop(group);
         // Now that nobody is left to say more, all has been said.
         let output = output.finish();
@@ -199,13 +233,12 @@ impl Test {
     }
 
     fn judge(&self, status: ExitStatus, output: &str) -> Verdict {
-        let named = self.args.iter().filter(|arg| !arg.starts_with('-')).count();
         let ran = output.lines().find_map(|line| {
             line.strip_prefix("running ")?.split_whitespace().next()?.parse::<usize>().ok()
         });
         match ran {
-            Some(ran) if ran >= named && status.success() => Verdict::Green,
-            Some(ran) if ran >= named => Verdict::Red,
+            Some(ran) if ran >= self.named && status.success() => Verdict::Green,
+            Some(ran) if ran >= self.named => Verdict::Red,
             _ => Verdict::NoSuchTest,
         }
     }
@@ -279,8 +312,11 @@ fn catch_ctrl_c() {
 fn collect(mut pipe: impl Read) -> Vec<u8> {
     let (mut said, mut buf) = (Vec::new(), [0; 4096]);
     while let Ok(n @ 1..) = pipe.read(&mut buf) {
-        let room = OUTPUT_LIMIT - said.len();
-        said.extend_from_slice(&buf[..n.min(room)]);
+        said.extend_from_slice(&buf[..n]);
+        // What was said last tells most: something goes from the middle.
+        if said.len() > OUTPUT_LIMIT {
+            said.drain(OUTPUT_LIMIT / 4..OUTPUT_LIMIT / 2);
+        }
     }
     said
 }
@@ -316,7 +352,7 @@ mod tests {
     /// A test that is a shell script, and that starts somebody who would outlive it.
     fn script(text: &str) -> Test {
         let args = ["-c".to_owned(), text.to_owned()].to_vec();
-        Test { exe: "/bin/sh".into(), package: "/".into(), args }
+        Test { exe: "/bin/sh".into(), package: "/".into(), args, named: 1 }
     }
 
     #[test]
@@ -378,7 +414,7 @@ mod tests {
     fn what_a_test_says_decides_together_with_how_it_ends() {
         let verdict =
             |text: &str| script(text).run(Duration::from_secs(30)).expect("sh is there").verdict;
-        // The script is the one argument that is no option, so one test has to run.
+        // One test has to run.
         assert_eq!(verdict("echo running 1 test"), Verdict::Green);
         assert_eq!(verdict("echo running 1 test; exit 101"), Verdict::Red);
         assert_eq!(verdict("echo running 0 tests"), Verdict::NoSuchTest);

@@ -72,7 +72,10 @@ pub fn run_prepared(exe: &str, args: &[&str], prepare: impl FnOnce(&mut Command)
     let started = Watchdog::spawn(&mut command);
     let (mut child, _watchdog) = started.expect("cannot start the server");
     drop(command); // it holds a copy of the descriptors that `prepare` gave to it
-    wait(&mut child);
+    if let Err(why) = wait(&mut child) {
+        let _ = child.kill();
+        panic!("{why}");
+    }
     child.wait_with_output().expect("cannot read what it said")
 }
 

@@ -1,0 +1,321 @@
+//! From what was seen to a verdict and its cause.
+
+use super::explain::{first_failure, listened, server_panic};
+use super::observe::Rates;
+use super::page::{Exercise, Kind, Symptom};
+use super::predict::How;
+use super::run::{Run, Verdict};
+use super::screen::grouped;
+
+/// The share of a core from which on a server that has nothing to do spins. What it wants counts, and not
+/// what it gets: on a busy machine one that spins may get little.
+const SPINS: f64 = 0.4;
+
+/// Wake-ups in a second from which on the kernel wakes it for nothing.
+const RESTLESS: f64 = 1_000.0;
+
+/// What `check` makes of an answer.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Finding {
+    /// What was to be built stands, or what was to be broken is broken, and the rest of the stage is whole.
+    Done,
+    /// The test of a drill is green.
+    NothingBroken,
+    Red(Cause),
+}
+
+/// Why an answer is not the one that was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cause {
+    /// What the page says that the test says; or a word of ours, when the page says nothing.
+    pub(crate) key: String,
+    /// Other words that are as true: of several broken promises each is a cause.
+    pub(crate) also: Vec<String>,
+    /// For the learner.
+    pub(crate) text: String,
+}
+
+impl Cause {
+    fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { key: key.into(), also: Vec::new(), text: text.into() }
+    }
+}
+
+impl Finding {
+    /// In a word: what an answer in the repository says that it comes to.
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Done => "done",
+            Self::NothingBroken => "nothing is broken",
+            Self::Red(cause) => &cause.key,
+        }
+    }
+
+    /// Whether that word is true of it.
+    pub(crate) fn is(&self, key: &str) -> bool {
+        let also = matches!(self, Self::Red(cause) if cause.also.iter().any(|also| also == key));
+        also || self.key() == key
+    }
+}
+
+/// What the test of the exercise alone says. `Done` is not yet the last word: see [`judge_the_rest`].
+pub(crate) fn judge(exercise: &Exercise, run: &Run) -> Finding {
+    match (exercise.kind, run.verdict) {
+        (Kind::Build, Verdict::Green) => Finding::Done,
+        (Kind::Build, _) => Finding::Red(likely_cause(exercise, run)),
+        (Kind::Break, Verdict::Green) => Finding::NothingBroken,
+        (Kind::Break, _) if exercise.symptoms.iter().any(|symptom| fits(symptom, run)) => {
+            Finding::Done
+        }
+        (Kind::Break, _) => Finding::Red(another_fault(run)),
+    }
+}
+
+/// What the other promises of the stage say, those that the exercise does not take back.
+pub(crate) fn judge_the_rest(exercise: &Exercise, run: &Run) -> Finding {
+    let broken: Vec<_> = failed_tests(&run.output).collect();
+    let Some(first) = broken.first() else {
+        return match run.verdict {
+            Verdict::Green => Finding::Done,
+            _ => Finding::Red(Cause::new("breaks another promise", killed(run.verdict))),
+        };
+    };
+    let others = match broken.len() {
+        1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let what = match exercise.kind {
+        Kind::Build => "This exercise does not take that back",
+        Kind::Break => "That is another fault, or more than the one that was asked for",
+    };
+    let text = format!(
+        "The test of the exercise is as it should be, but a promise of the stage is broken{others}: \
+         {first}.\n{what}.\nTo see it alone: cargo test -p {} --test {} -- --exact {first}",
+        exercise.package,
+        exercise.rest(),
+    );
+    let mut cause = Cause::new(format!("breaks {first}"), text);
+    cause.also = broken[1..].iter().map(|name| format!("breaks {name}")).collect();
+    Finding::Red(cause)
+}
+
+fn killed(verdict: Verdict) -> String {
+    let why =
+        if verdict == Verdict::Bloated { "it took too much memory" } else { "it did not end" };
+    format!(
+        "The test of the exercise is as it should be, but the rest of the contract was killed: {why}."
+    )
+}
+
+/// The names in the list of failures at the end of a run.
+pub(crate) fn failed_tests(output: &str) -> impl Iterator<Item = &str> {
+    let list = output.rsplit_once("\nfailures:\n").map_or("", |(_, list)| list);
+    list.lines().map_while(|line| line.strip_prefix("    "))
+}
+
+fn fits(symptom: &Symptom, run: &Run) -> bool {
+    let said = symptom.says.as_ref().map(|text| run.output.contains(text.as_str()));
+    if said == Some(false) {
+        return false;
+    }
+    match symptom.how {
+        // What the test says decides; of a server that is gone it would say other things.
+        How::WrongAnswer => said.is_some() && !has_ended(run),
+        How::TooMuch => (said.is_some() || run.verdict == Verdict::Bloated) && !has_ended(run),
+        How::Silence => has_timed_out(run) && !has_ended(run),
+        How::Spin => (said.is_some() || is_restless(run)) && !has_ended(run),
+        How::End => (said.is_some() || has_ended(run)) && !has_timed_out(run),
+    }
+}
+
+/// How a run failed, as far as it can be told without knowing what was asked for.
+pub(crate) fn how(run: &Run) -> How {
+    match run.verdict {
+        Verdict::Bloated => How::TooMuch,
+        _ if has_ended(run) => How::End,
+        _ if has_timed_out(run) && is_restless(run) => How::Spin,
+        _ if has_timed_out(run) => How::Silence,
+        _ => How::WrongAnswer,
+    }
+}
+
+/// Whether the server ended before we ended it. The test kit says so when a test fails.
+fn has_ended(run: &Run) -> bool {
+    run.output.contains("the server has ended") || !listened(&run.output)
+}
+
+/// The test has waited, until it or we had had enough.
+fn has_timed_out(run: &Run) -> bool {
+    run.verdict == Verdict::Hung || run.output.contains("timed out")
+}
+
+fn is_restless(run: &Run) -> bool {
+    let rates = run.observed.rates();
+    rates.is_some_and(|rates| rates.wakeups_per_second > RESTLESS || rates.wanted > SPINS)
+}
+
+fn another_fault(run: &Run) -> Cause {
+    let how = how(run);
+    let what = match server_panic(&run.output) {
+        Some(lines) => format!("the server panicked:\n{lines}"),
+        None if !listened(&run.output) => "the server ended before it listened".to_owned(),
+        None if how == How::End => "the server ended".to_owned(),
+        None => first_failure(&run.output).unwrap_or_else(|| killed(run.verdict)),
+    };
+    let text =
+        format!("Another fault: the test is red, but not by the fault that was asked for: {what}");
+    Cause::new(format!("another fault: {how}"), text)
+}
+
+/// The most likely cause. What the page says goes before what can be said of any server.
+fn likely_cause(exercise: &Exercise, run: &Run) -> Cause {
+    if let Some(lines) = server_panic(&run.output) {
+        let text = format!("The server panicked, and with it every client is gone:\n{lines}");
+        return Cause::new("panics", text);
+    }
+    if let Some((seen, why)) = exercise.causes.iter().find(|(seen, _)| run.output.contains(seen)) {
+        return Cause::new(seen, why);
+    }
+    if !listened(&run.output) {
+        return Cause::new(
+            "does not listen",
+            "The server ended before it listened. What it said is above.",
+        );
+    }
+    if has_ended(run) {
+        return Cause::new("ends", "The server ended, and with it every client is gone.");
+    }
+    if let Some(cause) = from_the_counters(run, run.observed.rates()) {
+        return cause;
+    }
+    if run.verdict == Verdict::Hung {
+        return Cause::new("hangs", "The test waits for something that never comes.");
+    }
+    let text = "Read what the test says, then its source: it is the task, line by line.";
+    Cause::new("unknown", text)
+}
+
+fn from_the_counters(run: &Run, rates: Option<Rates>) -> Option<Cause> {
+    if run.verdict == Verdict::Bloated {
+        let text =
+            "Its memory grows without bound: it takes bytes in and has no limit on what it keeps.";
+        return Some(Cause::new("memory", text));
+    }
+    if !has_timed_out(run) {
+        return None;
+    }
+    let Rates { cpu, wanted, wakeups_per_second } = rates?;
+    Some(if wakeups_per_second > RESTLESS {
+        let text = format!(
+            "{} wake-ups in a second, and the test still waits: the kernel names a client again and \
+             again, and the server does not do what would silence it.",
+            grouped(wakeups_per_second as u64)
+        );
+        Cause::new("woken for nothing", text)
+    } else if wanted > SPINS {
+        let text = format!(
+            "{:.0} % of a core, and the test still waits: it spins in a loop that asks, gets the same \
+             answer and asks again. Which call never says what ends your loop?",
+            cpu * 100.0
+        );
+        Cause::new("spins", text)
+    } else {
+        let text = "It sleeps, and the test waits for something that no event will bring: bytes that were \
+                    left in a kernel buffer or an outbox, a client that was not marked, an end that was not \
+                    passed on.";
+        Cause::new("sleeps", text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::observe::Observed;
+    use super::*;
+
+    const BUILD: &str = include_str!("../../../docs/src/exercises/5.7.md");
+    const BREAK: &str = include_str!("../../../docs/src/exercises/5.1.md");
+
+    fn ran(verdict: Verdict, output: &str) -> Run {
+        let (output, observed) = (output.to_owned(), Observed::default());
+        Run { verdict, output, elapsed: Duration::ZERO, observed }
+    }
+
+    fn drill(how: How, says: Option<&str>) -> Exercise {
+        let mut exercise = Exercise::parse(BREAK).unwrap();
+        exercise.symptoms = vec![Symptom { how, says: says.map(str::to_owned) }];
+        exercise
+    }
+
+    #[track_caller]
+    fn check(exercise: &Exercise, verdict: Verdict, output: &str, key: &str) {
+        assert_eq!(judge(exercise, &ran(verdict, output)).key(), key);
+    }
+
+    #[test]
+    fn a_drill_is_done_when_its_symptom_is_seen_and_not_at_any_red() {
+        let drill = drill(How::Silence, Some("not a clean end"));
+        let silent = "not a clean end: timed out after 2 s\nthe server sleeps in epoll_wait\n";
+        check(&drill, Verdict::Red, silent, "done");
+        check(&drill, Verdict::Green, "", "nothing is broken");
+        check(&drill, Verdict::Red, "not a clean end: reset", "another fault: a wrong answer");
+        check(&drill, Verdict::Red, "cannot send: timed out", "another fault: silence");
+        let gone = "not a clean end: timed out after 2 s\nthe server has ended: exit status: 101\n";
+        check(&drill, Verdict::Red, gone, "another fault: an end");
+    }
+
+    #[test]
+    fn a_panic_is_no_wrong_answer() {
+        let drill = drill(How::WrongAnswer, Some("3 bytes are missing"));
+        check(&drill, Verdict::Red, "3 bytes are missing", "done");
+        let gone = "3 bytes are missing\nthe server has ended: exit status: 101\n";
+        check(&drill, Verdict::Red, gone, "another fault: an end");
+    }
+
+    #[test]
+    fn a_server_that_grew_too_large_was_too_much() {
+        check(&drill(How::TooMuch, None), Verdict::Bloated, "", "done");
+        check(&drill(How::Silence, None), Verdict::Bloated, "", "another fault: too much");
+    }
+
+    #[test]
+    fn what_the_page_says_goes_before_what_can_be_said_of_any_server() {
+        let exercise = Exercise::parse(BUILD).unwrap();
+        check(&exercise, Verdict::Green, "", "done");
+        check(&exercise, Verdict::Red, "7 came back as 8", "came back as");
+        check(&exercise, Verdict::Red, "something else", "unknown");
+        let panic = "thread 'main' (7) panicked at stage5-mio/src/server.rs:12:3:\nindex\n";
+        check(&exercise, Verdict::Red, &format!("{panic}7 came back as 8"), "panics");
+        check(&exercise, Verdict::Bloated, "", "memory");
+        check(&exercise, Verdict::Red, "a\nthe server has ended: exit status: 0", "ends");
+    }
+
+    #[test]
+    fn a_broken_promise_of_the_stage_is_named() {
+        let exercise = Exercise::parse(BUILD).unwrap();
+        let rest = |verdict, output: &str| judge_the_rest(&exercise, &ran(verdict, output));
+        assert_eq!(rest(Verdict::Green, "running 3 tests\n"), Finding::Done);
+        let output =
+            "---- a stdout ----\n\nfailures:\n\n---- a\n\nfailures:\n    a\n    b\n\ntest result";
+        assert_eq!(failed_tests(output).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(rest(Verdict::Red, output).key(), "breaks a");
+        assert!(
+            rest(Verdict::Red, output).is("breaks b") && !rest(Verdict::Red, output).is("breaks c")
+        );
+        assert_eq!(rest(Verdict::Hung, "running 3 tests\n").key(), "breaks another promise");
+    }
+
+    #[test]
+    fn a_test_that_waited_is_told_by_what_its_server_does() {
+        let cause = |cpu, wanted, wakeups_per_second| {
+            let rates = Rates { cpu, wanted, wakeups_per_second };
+            from_the_counters(&ran(Verdict::Hung, ""), Some(rates)).unwrap().key
+        };
+        assert_eq!(cause(0.98, 0.99, 12.0), "spins");
+        assert_eq!(cause(0.98, 0.99, 48_213.0), "woken for nothing");
+        assert_eq!(cause(0.0, 0.01, 1.0), "sleeps");
+        assert_eq!(cause(0.24, 0.97, 1.0), "spins", "and another process has the core");
+        assert_eq!(from_the_counters(&ran(Verdict::Red, ""), None), None);
+    }
+}
