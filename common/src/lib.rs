@@ -8,6 +8,7 @@ pub mod accept;
 #[cfg(feature = "watchdog")]
 pub mod blocked;
 pub mod cli;
+mod clock;
 mod descriptors;
 mod limit;
 mod listen;
@@ -24,6 +25,7 @@ pub mod testkit;
 #[cfg(feature = "watchdog")]
 pub mod watchdog;
 
+pub use clock::now;
 pub use descriptors::make_room_for;
 pub use listen::{BACKLOG, announce, listen};
 pub use report::{Numbered, report};

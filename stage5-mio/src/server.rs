@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::accept::{AcceptError, Attempts, RETRY_PAUSE};
 use common::stream::{ReadOutcome, read_from_stream};
-use common::{Numbered, stats};
+use common::{Numbered, now, stats};
 use mio::event::Event;
 #[cfg(not(unix))]
 use mio::net::TcpStream as SignalStream;
@@ -154,14 +154,14 @@ impl Server {
     /// When to ask accept(2), counted from now. `None`: an event will say so, since there is no client in the
     /// backlog, or one of ours has to leave first.
     fn accept_in(&self) -> Option<Duration> {
-        let pause = |at: Instant| at.saturating_duration_since(Instant::now());
+        let pause = |at: Instant| at.saturating_duration_since(now());
         let wanted = self.accept_pending && !self.is_full();
         wanted.then(|| self.retry_at.map_or(Duration::ZERO, pause))
     }
 
     /// When a stop has to be over.
     fn stop_in(&self) -> Option<Duration> {
-        self.stop_at.map(|at| at.saturating_duration_since(Instant::now()))
+        self.stop_at.map(|at| at.saturating_duration_since(now()))
     }
 
     fn is_full(&self) -> bool {
@@ -203,7 +203,7 @@ impl Server {
                     return Ok(());
                 }
                 Err(AcceptError::OutOfResources) => {
-                    self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+                    self.retry_at = Some(now() + RETRY_PAUSE);
                     return Ok(());
                 }
                 Err(AcceptError::Fatal(e)) => return Err(e),
@@ -276,7 +276,7 @@ impl Server {
         let None = self.stop_at else { return }; // the second signal is no news
         self.listener = None; // a client that comes now is refused at once, and can try elsewhere
         self.accept_pending = false;
-        self.stop_at = Some(Instant::now() + STOP_GRACE);
+        self.stop_at = Some(now() + STOP_GRACE);
         info!(connections = self.connections.len(), "stopping");
         // An event may put some of them on the list once more. That costs a turn in which nothing moves.
         self.due = self.connections.tokens().collect();

@@ -1,0 +1,22 @@
+//! The sources of stage 5, as they stand, on the simulated kernel.
+
+#[path = "../../../../stage5-mio/src/connection.rs"]
+mod connection;
+#[path = "../../../../stage5-mio/src/outbox.rs"]
+mod outbox;
+#[path = "../../../../stage5-mio/src/server.rs"]
+mod server;
+#[path = "../../../../stage5-mio/src/table.rs"]
+mod table;
+
+/// The most bytes that a client is owed.
+pub const OUTBOX_LIMIT: usize = outbox::OUTBOX_LIMIT;
+
+/// What `main` does, from the server on. It ends when the server was told to stop, or when the world has had enough.
+///
+/// # Errors
+///
+/// As stage 5.
+pub fn run(listener: std::net::TcpListener, max_connections: usize) -> std::io::Result<()> {
+    server::Server::new(listener, max_connections)?.run()
+}

@@ -1,0 +1,26 @@
+//! The sources of stage 6, as they stand, on the simulated kernel.
+
+#[path = "../../../../stage6-timers/src/connection.rs"]
+mod connection;
+#[path = "../../../../stage6-timers/src/observed.rs"]
+mod observed;
+#[path = "../../../../stage6-timers/src/outbox.rs"]
+mod outbox;
+#[path = "../../../../stage6-timers/src/server.rs"]
+mod server;
+#[path = "../../../../stage6-timers/src/table.rs"]
+mod table;
+#[path = "../../../../stage6-timers/src/timers.rs"]
+mod timers;
+
+/// The most bytes that a client is owed.
+pub const OUTBOX_LIMIT: usize = outbox::OUTBOX_LIMIT;
+
+/// What `main` does, from the server on. It ends when the server was told to stop, or when the world has had enough.
+///
+/// # Errors
+///
+/// As stage 6.
+pub fn run(listener: std::net::TcpListener, options: common::cli::Timed) -> std::io::Result<()> {
+    server::Server::new(listener, options)?.run()
+}
