@@ -1,11 +1,15 @@
 //! The sources of stage 5, as they stand, on the simulated kernel.
 
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage5-mio/src/connection.rs"]
 mod connection;
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage5-mio/src/outbox.rs"]
 mod outbox;
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage5-mio/src/server.rs"]
 mod server;
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage5-mio/src/table.rs"]
 mod table;
 

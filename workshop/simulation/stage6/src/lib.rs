@@ -1,15 +1,21 @@
 //! The sources of stage 6, as they stand, on the simulated kernel.
 
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage6-timers/src/connection.rs"]
 mod connection;
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage6-timers/src/observed.rs"]
 mod observed;
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage6-timers/src/outbox.rs"]
 mod outbox;
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage6-timers/src/server.rs"]
 mod server;
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage6-timers/src/table.rs"]
 mod table;
+#[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage6-timers/src/timers.rs"]
 mod timers;
 
