@@ -15,6 +15,7 @@ pub mod tcp;
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,11 @@ pub trait World: std::any::Any {
 
     /// The server has read, written, closed … (see [`Call`]).
     fn after_call(&mut self, kernel: &mut Kernel, call: Call);
+
+    /// The program has called connect(2). The world lets the peer answer when it likes: see [`Kernel::establish`].
+    fn dialed(&mut self, kernel: &mut Kernel, id: usize, addr: SocketAddr) {
+        let _ = (kernel, id, addr);
+    }
 }
 
 /// A system call of the server about one client, and what came of it.

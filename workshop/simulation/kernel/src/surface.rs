@@ -23,6 +23,11 @@ impl Interest {
     pub const WRITABLE: Self = Self(OUT);
     /// See mio.
     pub const PRIORITY: Self = Self(PRI);
+
+    /// As epoll_ctl(2) has it, without `EPOLLET`.
+    pub const fn mask(self) -> u32 {
+        self.0
+    }
 }
 
 impl std::ops::BitOr for Interest {
@@ -71,6 +76,11 @@ pub mod event {
     pub struct Event(pub(super) Ready);
 
     impl Event {
+        /// An event, to be asked.
+        pub fn new(ready: Ready) -> Self {
+            Self(ready)
+        }
+
         fn has(&self, mask: u32) -> bool {
             self.0.mask & mask == mask
         }
@@ -163,7 +173,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// `ENOSPC`.
+    /// `EEXIST`: it is registered. `ENOSPC`.
     pub fn register(
         &self,
         what: &mut impl event::Source,
@@ -177,14 +187,23 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// None.
+    /// `ENOENT`: it was not registered.
     pub fn reregister(
         &self,
         what: &mut impl event::Source,
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        self.register(what, token, interest)
+        call(|kernel, _| kernel.rewatch(what.source(), token.0, interest.0))
+    }
+
+    /// epoll_ctl(2), `EPOLL_CTL_DEL`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`: it was not registered.
+    pub fn deregister(&self, what: &mut impl event::Source) -> io::Result<()> {
+        call(|kernel, _| kernel.unwatch(what.source()))
     }
 }
 
@@ -249,6 +268,9 @@ impl event::Source for TcpListener {
     }
 }
 
+/// How much a socket holds in each direction, unless the world says otherwise.
+const DEFAULT_BUFFER: usize = 64 * 1024;
+
 fn address(id: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 10_000 + (id % 50_000) as u16))
 }
@@ -258,6 +280,28 @@ fn address(id: usize) -> SocketAddr {
 pub struct TcpStream(usize);
 
 impl TcpStream {
+    /// connect(2), without waiting for the answer. `EINPROGRESS` is no error, as in mio.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor.
+    pub fn connect(addr: SocketAddr) -> io::Result<Self> {
+        call(|kernel, world| {
+            let id = kernel.dial(DEFAULT_BUFFER, [DEFAULT_BUFFER; 2])?;
+            world.dialed(kernel, id, addr);
+            Ok(Self(id))
+        })
+    }
+
+    /// getsockopt(2), `SO_ERROR`.
+    ///
+    /// # Errors
+    ///
+    /// None: the pending error is the value.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        call(|kernel, _| Ok(kernel.take_error(self.0, SERVER).map(io::Error::from)))
+    }
+
     /// setsockopt(2), `TCP_NODELAY`.
     ///
     /// # Errors
@@ -274,19 +318,19 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// `ENOTCONN` after a reset.
+    /// `ENOTCONN` before the peer has answered, after a reset, and after both FINs.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        call(|kernel, _| match kernel.connections[self.0].ends[SERVER].reset {
-            true => Err(ErrorKind::NotConnected.into()),
-            false => Ok(address(self.0)),
+        call(|kernel, _| match kernel.connections[self.0].ends[SERVER].has_peer() {
+            true => Ok(address(self.0)),
+            false => Err(ErrorKind::NotConnected.into()),
         })
     }
 
-    /// shutdown(2)
+    /// shutdown(2), for writing: the stages use no other.
     ///
     /// # Errors
     ///
-    /// `ENOTCONN` after a reset.
+    /// `ENOTCONN` after a reset, and after both FINs.
     pub fn shutdown(&self, _: Shutdown) -> io::Result<()> {
         call(|kernel, world| {
             kernel.shutdown(self.0, SERVER)?;

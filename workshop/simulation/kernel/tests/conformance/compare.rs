@@ -1,0 +1,205 @@
+//! Plays a script on both kernels, and compares.
+
+use std::fmt;
+use std::io::ErrorKind;
+
+use simulated_kernel::tcp::{OUT, PRI};
+
+use crate::linux::Linux;
+use crate::model::Model;
+use crate::script::{Call, SLOTS, Script, Side};
+
+/// A token and a mask.
+pub(crate) type Event = (usize, u32);
+
+/// What a call has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It does not apply: there is no such connection, or its end is closed.
+    LeftOut,
+    Done,
+    /// So many bytes were written.
+    Count(usize),
+    /// These were read. None: the end.
+    Bytes(Vec<u8>),
+    Error(ErrorKind),
+    /// What `SO_ERROR` has.
+    Pending(Option<ErrorKind>),
+    /// The connection that was handed out.
+    Accepted(usize),
+    /// Tokens and masks, in order.
+    Events(Vec<Event>),
+    /// What has ended the writing.
+    Filled(ErrorKind),
+    /// Whether the bytes are a prefix of what was written, whether they are all of it (`None`: it was cut off), and
+    /// what has ended the reading.
+    Drained {
+        intact: bool,
+        all: Option<bool>,
+        end: Result<(), ErrorKind>,
+    },
+}
+
+/// What Linux may do one way or another, and so what is not compared.
+///
+/// Not named here, since the scripts are played so that it can't be seen:
+///
+/// - *When a segment arrives.* Over loopback it arrives within the call that sends it: the sender's own call runs the
+///   receiver's half of TCP before it returns. Only if the machine defers its software interrupts is it later. So a
+///   difference counts only if it repeats: see [`repeats`].
+/// - *When it is acknowledged*: at once, or up to 40 ms later (RFC 9293, section 3.8.6.3). The comparison asks for
+///   the acknowledgement of everything that has arrived (`TCP_QUICKACK`).
+/// - *Whether small segments are held back* (Nagle, RFC 9293, section 3.7.4): the scripts set `TCP_NODELAY`.
+/// - *Where segments end*: read(2) reads across them, on Linux and in the model.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Freedom {
+    /// What full queues leave open:
+    ///
+    /// - *How many bytes a queue holds.* Linux counts the memory of its buffers, with their heads, and grows the
+    ///   receive window as it sees fit. The model counts bytes. So neither the number of bytes in [`Call::Fill`] is
+    ///   compared nor what one [`Call::Read`] gets of them; but that they are a prefix of what was written, that all of
+    ///   them arrive, and how it ends.
+    /// - *Whether a queue that is neither full nor empty has room*, and so `EPOLLOUT` while something is in it. When it
+    ///   has been emptied, both have told.
+    /// - *An event without news.* Room opens and is used up before epoll_wait(2), or bytes come in several segments,
+    ///   some of which have been read already. Then Linux names what is true anyway. An event of the model may not be
+    ///   missing, and each mask has to be what is true of the model.
+    pub(crate) full_buffers: bool,
+    /// No freedom of Linux, but a fault of the comparison's own, to see that it finds one: the model's events
+    /// lack `EPOLLPRI`.
+    pub(crate) forgets_priority: bool,
+}
+
+impl Freedom {
+    /// Of scripts that fill the queues.
+    pub(crate) const FULL_BUFFERS: Self = Self { full_buffers: true, forgets_priority: false };
+}
+
+/// Compares the answers to the calls of one script, one after the other.
+struct Judge {
+    freedom: Freedom,
+    /// Linux has told of room in a queue that is neither full nor empty.
+    told_room: [bool; SLOTS],
+}
+
+impl Judge {
+    fn same(&mut self, call: Call, model: &mut Model, says: &Answer, linux: &Answer) -> bool {
+        if let Call::Fill(name, Side::Server) = call {
+            self.told_room[name] = false;
+        }
+        match (says, linux) {
+            (Answer::Events(says), Answer::Events(linux)) if self.freedom.full_buffers => {
+                self.same_news(model, says, linux)
+            }
+            (Answer::Events(says), Answer::Events(linux)) if self.freedom.forgets_priority => {
+                says.iter().map(|&(token, mask)| (token, mask & !PRI)).eq(linux.iter().copied())
+            }
+            (Answer::Bytes(says), Answer::Bytes(linux)) if self.freedom.full_buffers => {
+                says.starts_with(linux) || linux.starts_with(says)
+            }
+            (
+                Answer::Drained { all: None, end, .. },
+                Answer::Drained { intact, end: other, .. },
+            ) => *intact && end == other,
+            _ => says == linux,
+        }
+    }
+
+    /// No news is missing, and no mask is wrong.
+    fn same_news(&mut self, model: &mut Model, says: &[Event], linux: &[Event]) -> bool {
+        let mut right = true;
+        for &(token, mask) in linux {
+            let unknown = if model.queue_is_part_full(token) { OUT } else { 0 };
+            right &= (mask ^ model.true_anyway(token)) & !unknown == 0;
+            if unknown & mask != 0 {
+                self.told_room[token] = true;
+            }
+        }
+        let told = |&(token, mask): &Event| {
+            let room_only = mask == OUT && self.told_room.get(token) == Some(&true);
+            room_only || linux.iter().any(|&(other, _)| other == token)
+        };
+        right && says.iter().all(told)
+    }
+}
+
+/// Where the two kernels differ.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    at: usize,
+    call: Call,
+    model: Answer,
+    linux: Answer,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, call, model, linux } = self;
+        writeln!(
+            f,
+            "call {at}, {call:?}:\n  the model says {model:x?}\n  Linux says     {linux:x?}"
+        )
+    }
+}
+
+/// Plays a script on both. Returns how many calls have applied.
+pub(crate) fn play(
+    script: &Script,
+    linux: &mut Linux,
+    freedom: Freedom,
+) -> Result<usize, Box<Difference>> {
+    let mut model = Model::new(script.kind);
+    let mut judge = Judge { freedom, told_room: [false; SLOTS] };
+    let played = script.calls.iter().enumerate().try_fold(0, |applied, (at, &call)| {
+        let (model_says, linux_says) = (model.call(call), linux.call(call));
+        match judge.same(call, &mut model, &model_says, &linux_says) {
+            true => Ok(applied + usize::from(model_says != Answer::LeftOut)),
+            false => Err(Box::new(Difference { at, call, model: model_says, linux: linux_says })),
+        }
+    });
+    linux.clear();
+    played
+}
+
+/// Plays a script that has differed three times more. `None`: once it did not differ, so it was the moment.
+pub(crate) fn repeats(
+    script: &Script,
+    linux: &mut Linux,
+    freedom: Freedom,
+) -> Option<Box<Difference>> {
+    let mut again = None;
+    for _ in 0..3 {
+        again = Some(play(script, linux, freedom).err()?);
+    }
+    again
+}
+
+/// The shortest script that still differs: without each call that does not matter.
+pub(crate) fn shrink(
+    mut script: Script,
+    linux: &mut Linux,
+    freedom: Freedom,
+) -> (Script, Difference) {
+    let mut difference = play(&script, linux, freedom).expect_err("it does not differ any more");
+    script.calls.truncate(difference.at + 1);
+    let mut length = usize::MAX;
+    while script.calls.len() < length {
+        length = script.calls.len();
+        for at in (0..length - 1).rev() {
+            let mut shorter = script.clone();
+            if at < shorter.calls.len() {
+                shorter.calls.remove(at);
+            }
+            if let Err(still) = play(&shorter, linux, freedom) {
+                shorter.calls.truncate(still.at + 1);
+                (script, difference) = (shorter, still);
+            }
+        }
+    }
+    (script, *difference)
+}
+
+/// The byte that is written at this place of one direction.
+pub(crate) fn byte(id: usize, side: Side, place: usize) -> u8 {
+    ((place * 31 + id * 7 + usize::from(side == Side::Client) * 97) % 251) as u8
+}

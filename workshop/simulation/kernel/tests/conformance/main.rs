@@ -1,0 +1,72 @@
+//! Does the modelled kernel do what Linux does? The same random script of calls is played on both, over loopback and
+//! on one thread, and each answer and each event is compared: see [`compare`], which says what Linux is free in.
+//!
+//! `CONFORMANCE_SCRIPTS=10000 cargo test -p simulated-kernel --test conformance` plays more of them. Where the two
+//! differ Linux is right.
+#![cfg(target_os = "linux")]
+
+mod compare;
+mod linux;
+mod model;
+mod rules;
+mod script;
+
+use std::time::Instant;
+
+use compare::{Difference, Freedom};
+use linux::Linux;
+use script::{Kind, Script};
+
+/// How many scripts of each kind are played, unless `CONFORMANCE_SCRIPTS` says otherwise.
+const SCRIPTS: u64 = 300;
+
+fn scripts() -> u64 {
+    std::env::var("CONFORMANCE_SCRIPTS").map_or(SCRIPTS, |n| n.parse().unwrap())
+}
+
+fn conforms(kind: Kind, scripts: u64, freedom: Freedom) {
+    let start = Instant::now();
+    let (mut calls, mut unsettled) = (0, 0);
+    let mut linux = Linux::new(kind).unwrap();
+    for seed in 0..scripts {
+        let script = Script::draw(kind, seed);
+        match compare::play(&script, &mut linux, freedom) {
+            Ok(n) => calls += n,
+            Err(first) => match compare::repeats(&script, &mut linux, freedom) {
+                None => {
+                    unsettled += 1;
+                    eprintln!("seed {seed} differed once, and not again:\n{first}");
+                }
+                Some(_) => {
+                    let (shortest, difference) = compare::shrink(script, &mut linux, freedom);
+                    panic!("seed {seed} of {kind:?}: after\n{shortest}{difference}");
+                }
+            },
+        }
+    }
+    let time = start.elapsed();
+    eprintln!("{kind:?}: {scripts} scripts, {calls} calls, {unsettled} unsettled, {time:.2?}");
+    assert!(unsettled <= scripts / 100, "{unsettled} scripts differed once, and not again");
+}
+
+#[test]
+fn the_model_answers_and_tells_what_linux_does() {
+    conforms(Kind::Roomy, scripts(), Freedom::default());
+}
+
+#[test]
+fn the_model_answers_and_tells_what_linux_does_when_buffers_are_full() {
+    conforms(Kind::Tight, scripts() / 10, Freedom::FULL_BUFFERS);
+}
+
+/// What is wrong with a comparison that finds no fault? This one has to find those that it is given.
+#[test]
+fn a_difference_is_found_and_shrunk_to_the_calls_that_matter() {
+    let mut linux = Linux::new(Kind::Roomy).unwrap();
+    let script = (0..300).map(|seed| Script::draw(Kind::Roomy, seed));
+    let lies = Freedom { forgets_priority: true, ..Freedom::default() };
+    let mut wrong = script.filter(|script| compare::play(script, &mut linux, lies).is_err());
+    let wrong = wrong.next().expect("no script of 300 has an urgent byte that is told");
+    let (shortest, Difference { .. }) = compare::shrink(wrong, &mut linux, lies);
+    assert!(shortest.calls.len() <= 5, "connect, urgent, accept, register, wait:\n{shortest}");
+}
