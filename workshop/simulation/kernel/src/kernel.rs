@@ -77,6 +77,8 @@ pub struct Kernel {
     pub descriptors: usize,
     /// What accept(2) says when there is none left.
     pub shortage: i32,
+    /// How many bytes a socket holds in each direction that the program connects itself.
+    pub dial_buffer: usize,
     /// So many of the next accept(2) fail with `ECONNABORTED`, if a connection waits for them.
     pub aborted: usize,
     signal_pending: bool,
@@ -112,6 +114,7 @@ impl Kernel {
             listener_open: true,
             descriptors: usize::MAX,
             shortage: EMFILE,
+            dial_buffer: 64 * 1024,
             aborted: 0,
             signal_pending: false,
             listener: None,
@@ -445,12 +448,12 @@ impl Kernel {
     /// # Errors
     ///
     /// [`Kernel::shortage`].
-    pub fn dial(&mut self, rcvbuf: usize, sndbuf: [usize; 2]) -> io::Result<usize> {
+    pub fn dial(&mut self) -> io::Result<usize> {
         if self.descriptors == 0 {
             return Err(io::Error::from_raw_os_error(self.shortage));
         }
         self.descriptors -= 1;
-        let id = self.add_connection(rcvbuf, sndbuf);
+        let id = self.add_connection(self.dial_buffer, [self.dial_buffer; 2]);
         self.connections[id].ends[SERVER].connecting = true;
         Ok(id)
     }

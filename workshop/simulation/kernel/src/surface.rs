@@ -268,9 +268,6 @@ impl event::Source for TcpListener {
     }
 }
 
-/// How much a socket holds in each direction, unless the world says otherwise.
-const DEFAULT_BUFFER: usize = 64 * 1024;
-
 fn address(id: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 10_000 + (id % 50_000) as u16))
 }
@@ -287,7 +284,7 @@ impl TcpStream {
     /// No descriptor.
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
         call(|kernel, world| {
-            let id = kernel.dial(DEFAULT_BUFFER, [DEFAULT_BUFFER; 2])?;
+            let id = kernel.dial()?;
             world.dialed(kernel, id, addr);
             Ok(Self(id))
         })

@@ -22,6 +22,8 @@ pub(crate) enum Answer {
     Count(usize),
     /// These were read. None: the end.
     Bytes(Vec<u8>),
+    /// These were read, and others were written.
+    Torn(Vec<u8>),
     Error(ErrorKind),
     /// What `SO_ERROR` has.
     Pending(Option<ErrorKind>),
@@ -31,10 +33,8 @@ pub(crate) enum Answer {
     Events(Vec<Event>),
     /// What has ended the writing.
     Filled(ErrorKind),
-    /// Whether the bytes are a prefix of what was written, whether they are all of it (`None`: it was cut off), and
-    /// what has ended the reading.
+    /// Whether all was read that was written (`None`: it was cut off), and what has ended the reading.
     Drained {
-        intact: bool,
         all: Option<bool>,
         end: Result<(), ErrorKind>,
     },
@@ -57,7 +57,7 @@ pub(crate) struct Freedom {
     ///
     /// - *How many bytes a queue holds.* Linux counts the memory of its buffers, with their heads, and grows the
     ///   receive window as it sees fit. The model counts bytes. So neither the number of bytes in [`Call::Fill`] is
-    ///   compared nor what one [`Call::Read`] gets of them; but that they are a prefix of what was written, that all of
+    ///   compared nor what one [`Call::Read`] gets of them; but that these are the bytes that were written, that all of
     ///   them arrive, and how it ends.
     /// - *Whether a queue that is neither full nor empty has room*, and so `EPOLLOUT` while something is in it. When it
     ///   has been emptied, both have told.
@@ -95,12 +95,11 @@ impl Judge {
                 says.iter().map(|&(token, mask)| (token, mask & !PRI)).eq(linux.iter().copied())
             }
             (Answer::Bytes(says), Answer::Bytes(linux)) if self.freedom.full_buffers => {
-                says.starts_with(linux) || linux.starts_with(says)
+                says.is_empty() == linux.is_empty()
             }
-            (
-                Answer::Drained { all: None, end, .. },
-                Answer::Drained { intact, end: other, .. },
-            ) => *intact && end == other,
+            (Answer::Drained { all: None, end }, Answer::Drained { end: other, .. }) => {
+                end == other
+            }
             _ => says == linux,
         }
     }
@@ -197,6 +196,15 @@ pub(crate) fn shrink(
         }
     }
     (script, *difference)
+}
+
+/// What a read has brought, at this place of what `from` has written.
+pub(crate) fn bytes_read(id: usize, from: Side, place: usize, bytes: Vec<u8>) -> Answer {
+    let written = (place..place + bytes.len()).map(|place| byte(id, from, place));
+    match bytes.iter().copied().eq(written) {
+        true => Answer::Bytes(bytes),
+        false => Answer::Torn(bytes),
+    }
 }
 
 /// The byte that is written at this place of one direction.

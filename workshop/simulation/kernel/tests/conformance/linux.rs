@@ -12,7 +12,7 @@ use simulated_kernel::kernel::Ready;
 use simulated_kernel::{Interest, event};
 use socket2::{Domain, Socket, Type};
 
-use crate::compare::{Answer, byte};
+use crate::compare::{Answer, byte, bytes_read};
 use crate::script::{Call, Kind, LISTENER, SLOTS, Side};
 
 /// So long bytes that were written may take to arrive: they may wait for a persist timer.
@@ -267,8 +267,9 @@ impl Linux {
         let read = slot.ends[side(at)].as_ref()?.read(&mut buf);
         Some(done(read, |n| {
             buf.truncate(n);
-            slot.read[side(at)] += n;
-            Answer::Bytes(buf)
+            let place = &mut slot.read[side(at)];
+            let first = std::mem::replace(place, *place + n);
+            bytes_read(name, at.other(), first, buf)
         }))
     }
 
@@ -292,15 +293,10 @@ impl Linux {
     fn drain(&mut self, name: usize, at: Side) -> Option<Answer> {
         let (this, other) = (side(at), side(at.other()));
         let patience = Instant::now() + PATIENCE;
-        let mut intact = true;
         let end = loop {
-            let first = self.slots[name].read[this];
             match self.read(name, at, 4096)? {
                 Answer::Bytes(bytes) if bytes.is_empty() => break Ok(()),
-                Answer::Bytes(bytes) => {
-                    let expected = (first..).map(|place| byte(name, at.other(), place));
-                    intact &= bytes.iter().copied().eq(expected.take(bytes.len()));
-                }
+                Answer::Bytes(_) => {}
                 Answer::Error(ErrorKind::WouldBlock) => {
                     let slot = &self.slots[name];
                     let all = slot.read[this] == slot.written[other] && !slot.fin[other];
@@ -316,7 +312,7 @@ impl Linux {
             }
         };
         let slot = &self.slots[name];
-        Some(Answer::Drained { intact, all: Some(slot.read[this] == slot.written[other]), end })
+        Some(Answer::Drained { all: Some(slot.read[this] == slot.written[other]), end })
     }
 
     fn plain(&mut self, name: usize, at: Side, call: Call) -> Option<Answer> {
