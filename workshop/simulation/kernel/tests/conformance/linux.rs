@@ -12,14 +12,15 @@ use simulated_kernel::kernel::Ready;
 use simulated_kernel::{Interest, event};
 use socket2::{Domain, Socket, Type};
 
-use crate::compare::{Answer, byte, bytes_read};
+use crate::compare::{Answer, Event, byte, bytes_read};
 use crate::script::{Call, Kind, LISTENER, SLOTS, Side};
 
 /// So long bytes that were written may take to arrive: they may wait for a persist timer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Of scripts that fill the buffers. The kernel doubles them.
-const SMALL: usize = 16 * 1024;
+/// Of scripts that fill the buffers: the sender's holds more than the receiver's window, so a full one waits for the
+/// window and not for an acknowledgement. The kernel doubles both.
+const SMALL: [usize; 2] = [8 * 1024, 64 * 1024];
 
 /// A connection of the script.
 #[derive(Default)]
@@ -67,8 +68,8 @@ fn listen(kind: Kind) -> io::Result<Socket> {
 
 fn resize(socket: &Socket, kind: Kind) -> io::Result<()> {
     if kind == Kind::Tight {
-        socket.set_recv_buffer_size(SMALL)?;
-        socket.set_send_buffer_size(SMALL)?;
+        socket.set_recv_buffer_size(SMALL[0])?;
+        socket.set_send_buffer_size(SMALL[1])?;
     }
     Ok(())
 }
@@ -137,7 +138,7 @@ impl Linux {
         let answer = match call {
             Call::Connect(name) => return self.connect(name),
             Call::Accept => return self.accept(),
-            Call::Wait(most) => return self.wait(most),
+            Call::Wait(most) => return Answer::Events(self.events(most)),
             Call::RearmListener => return self.rearm_listener(),
             Call::StopListening => {
                 return self.listener.take().map_or(Answer::LeftOut, |_| Answer::Done);
@@ -201,7 +202,8 @@ impl Linux {
         })
     }
 
-    fn wait(&mut self, most: usize) -> Answer {
+    /// epoll_wait(2), without waiting.
+    pub(crate) fn events(&mut self, most: usize) -> Vec<Event> {
         let mut events = vec![EpollEvent::empty(); most];
         let n = self.epoll.wait(&mut events, 0u8).unwrap();
         let events = events[..n].iter();
@@ -213,7 +215,7 @@ impl Linux {
         let ours: Vec<_> = ours.map(|event| said(&event)).collect();
         let mios: Vec<_> = of_mio.iter().map(said_by_mio).collect();
         assert_eq!(ours, mios, "mio makes something else of {events:x?}");
-        Answer::Events(events)
+        events
     }
 
     fn rearm_listener(&mut self) -> Answer {

@@ -43,12 +43,12 @@ impl Model {
         Self { kind, kernel, slots: [None; SLOTS] }
     }
 
-    /// Something that the server has written waits for the client to read.
-    pub(crate) fn queue_is_part_full(&self, token: usize) -> bool {
+    /// Something that this side has written was not read yet.
+    pub(crate) fn is_part_full(&self, token: usize, from: Side) -> bool {
         let slot = self.slots.get(token).copied().flatten();
         slot.is_some_and(|slot| {
-            let [client, server] = &self.kernel.connections[slot.id].ends;
-            !server.sndq.is_empty() || !client.rcvq.is_empty()
+            let ends = &self.kernel.connections[slot.id].ends;
+            !ends[end(from)].sndq.is_empty() || !ends[end(from.other())].rcvq.is_empty()
         })
     }
 
