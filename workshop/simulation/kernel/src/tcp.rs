@@ -4,7 +4,7 @@
 //! standard asks for it, by the section of the RFC. `tests/conformance` plays the same calls against Linux itself.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 
 /// `EPOLLIN` and its relatives, as epoll_ctl(2) has them.
 pub const IN: u32 = 0x001;
@@ -159,9 +159,7 @@ impl End {
         if n == 0 {
             return self.read_nothing();
         }
-        for (place, byte) in buf.iter_mut().zip(self.rcvq.drain(..n)) {
-            *place = byte;
-        }
+        self.rcvq.read_exact(&mut buf[..n])?; // there are so many
         self.read += n as u64;
         self.open_window(2 * self.window());
         if self.urgent.is_some_and(|mark| self.read > mark) {
@@ -344,7 +342,12 @@ pub fn transfer(from: &mut End, to: &mut End) -> Woken {
 fn move_bytes(from: &mut End, to: &mut End, n: usize) -> Woken {
     let first = from.written - from.sndq.len() as u64;
     let moved = first..first + n as u64;
-    to.rcvq.extend(from.sndq.drain(..n));
+    // By slices: byte by byte it takes most of a history's time.
+    let (front, back) = from.sndq.as_slices();
+    let of_front = n.min(front.len());
+    to.rcvq.extend(&front[..of_front]);
+    to.rcvq.extend(&back[..n - of_front]);
+    from.sndq.drain(..n);
     to.open_window(0);
     if let Some(mark) = from.urgent_sent.filter(|mark| moved.contains(mark)) {
         to.urgent = Some(mark);

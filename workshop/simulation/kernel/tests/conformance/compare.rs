@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::sync::LazyLock;
 
 use simulated_kernel::tcp::{OUT, PRI};
 
 use crate::linux::Linux;
 use crate::model::Model;
 use crate::script::{Call, SLOTS, Script, Side};
+
+/// The most bytes of one call.
+pub(crate) const MOST_BYTES: usize = 4096;
 
 /// A token and a mask.
 pub(crate) type Event = (usize, u32);
@@ -273,14 +277,16 @@ pub(crate) fn shrink(
 
 /// What a read has brought, at this place of what `from` has written.
 pub(crate) fn bytes_read(id: usize, from: Side, place: usize, bytes: Vec<u8>) -> Answer {
-    let written = (place..place + bytes.len()).map(|place| byte(id, from, place));
-    match bytes.iter().copied().eq(written) {
+    match bytes == written(id, from, place, bytes.len()) {
         true => Answer::Bytes(bytes),
         false => Answer::Torn(bytes),
     }
 }
 
-/// The byte that is written at this place of one direction.
-pub(crate) fn byte(id: usize, side: Side, place: usize) -> u8 {
-    ((place * 31 + id * 7 + usize::from(side == Side::Client) * 97) % 251) as u8
+/// The bytes that are written from this place of one direction on.
+pub(crate) fn written(id: usize, from: Side, place: usize, n: usize) -> &'static [u8] {
+    static PATTERN: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..251 + MOST_BYTES).map(|i| (i * 31 % 251) as u8).collect());
+    let first = (place + id * 7 + usize::from(from == Side::Client) * 97) % 251;
+    &PATTERN[first..first + n]
 }

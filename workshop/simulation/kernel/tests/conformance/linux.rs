@@ -12,7 +12,7 @@ use simulated_kernel::kernel::Ready;
 use simulated_kernel::{Interest, event};
 use socket2::{Domain, Socket, Type};
 
-use crate::compare::{Answer, Event, byte, bytes_read};
+use crate::compare::{Answer, Event, MOST_BYTES, bytes_read, written};
 use crate::script::{Call, Kind, LISTENER, SLOTS, Side};
 
 /// So long bytes that were written may take to arrive: they may wait for a persist timer.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Of scripts that fill the buffers: the sender's holds more than the receiver's window, so a full one waits for the
 /// window and not for an acknowledgement. The kernel doubles both.
-const SMALL: [usize; 2] = [8 * 1024, 64 * 1024];
+const SMALL: [usize; 2] = [16 * 1024, 32 * 1024];
 
 /// A connection of the script.
 #[derive(Default)]
@@ -248,8 +248,8 @@ impl Linux {
 
     fn urgent(&mut self, name: usize) -> Option<Answer> {
         let slot = &mut self.slots[name];
-        let sent =
-            slot.ends[0].as_ref()?.send_out_of_band(&[byte(name, Side::Client, slot.written[0])]);
+        let byte = written(name, Side::Client, slot.written[0], 1);
+        let sent = slot.ends[0].as_ref()?.send_out_of_band(byte);
         slot.written[0] += usize::from(sent.is_ok());
         Some(done(sent, Answer::Count))
     }
@@ -257,8 +257,8 @@ impl Linux {
     fn write(&mut self, name: usize, at: Side, n: usize) -> Option<Answer> {
         let slot = &mut self.slots[name];
         let first = slot.written[side(at)];
-        let bytes: Vec<_> = (first..first + n).map(|place| byte(name, at, place)).collect();
-        let taken = slot.ends[side(at)].as_ref()?.write(&bytes);
+        let bytes = written(name, at, first, n);
+        let taken = slot.ends[side(at)].as_ref()?.write(bytes);
         slot.written[side(at)] += taken.as_ref().unwrap_or(&0);
         Some(done(taken, Answer::Count))
     }
@@ -296,7 +296,7 @@ impl Linux {
         let (this, other) = (side(at), side(at.other()));
         let patience = Instant::now() + PATIENCE;
         let end = loop {
-            match self.read(name, at, 4096)? {
+            match self.read(name, at, MOST_BYTES)? {
                 Answer::Bytes(bytes) if bytes.is_empty() => break Ok(()),
                 Answer::Bytes(_) => {}
                 Answer::Error(ErrorKind::WouldBlock) => {

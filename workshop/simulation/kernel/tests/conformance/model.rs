@@ -7,7 +7,7 @@ use simulated_kernel::choices::Choices;
 use simulated_kernel::kernel::{CLIENT, SERVER, Source};
 use simulated_kernel::{Interest, tcp};
 
-use crate::compare::{Answer, byte, bytes_read};
+use crate::compare::{Answer, MOST_BYTES, bytes_read, written};
 use crate::script::{Call, Kind, LISTENER, SLOTS, Side};
 
 /// A connection of the script, as the modelled kernel has it.
@@ -154,17 +154,18 @@ impl Model {
     }
 
     fn urgent(&mut self, name: usize) -> Answer {
-        let Slot { id, written, .. } = *self.slot(name);
-        let sent = self.kernel.write_urgent(id, byte(name, Side::Client, written[CLIENT]));
+        let slot = *self.slot(name);
+        let byte = written(name, Side::Client, slot.written[CLIENT], 1)[0];
+        let sent = self.kernel.write_urgent(slot.id, byte);
         self.slot(name).written[CLIENT] += usize::from(sent.is_ok());
         done(sent, |()| Answer::Count(1))
     }
 
     fn write(&mut self, name: usize, side: Side, n: usize) -> Answer {
-        let Slot { id, written, .. } = *self.slot(name);
-        let first = written[end(side)];
-        let bytes: Vec<_> = (first..first + n).map(|place| byte(name, side, place)).collect();
-        let taken = self.kernel.write(id, end(side), &bytes);
+        let slot = *self.slot(name);
+        let first = slot.written[end(side)];
+        let bytes = written(name, side, first, n);
+        let taken = self.kernel.write(slot.id, end(side), bytes);
         self.slot(name).written[end(side)] += taken.as_ref().unwrap_or(&0);
         done(taken, Answer::Count)
     }
@@ -191,7 +192,7 @@ impl Model {
 
     fn drain(&mut self, name: usize, side: Side) -> Answer {
         let end_of_it = loop {
-            match self.read(name, side, 4096) {
+            match self.read(name, side, MOST_BYTES) {
                 Answer::Bytes(bytes) if bytes.is_empty() => break Ok(()),
                 Answer::Bytes(_) => {}
                 Answer::Error(why) => break Err(why),
