@@ -8,7 +8,7 @@ use simulated_kernel::tcp::{OUT, PRI};
 
 use crate::linux::Linux;
 use crate::model::Model;
-use crate::script::{Call, SLOTS, Script, Side};
+use crate::script::{Call, Script, Side, TOKENS};
 
 /// The most bytes of one call.
 pub(crate) const MOST_BYTES: usize = 4096;
@@ -85,13 +85,15 @@ impl Freedom {
 struct Judge {
     freedom: Freedom,
     /// Linux has told of room in a queue that is neither full nor empty.
-    told_room: [bool; SLOTS],
+    told_room: [bool; TOKENS],
+    /// The model has told of room since the server has filled its queue, or the server has not.
+    model_told_room: [bool; TOKENS],
     /// What Linux has told last.
-    last_told: [u32; SLOTS],
+    last_told: [u32; TOKENS],
     /// *When a FIN is acknowledged.* As long as the client has something to read, and be it our FIN, Linux delays the
     /// acknowledgement. When it comes it wakes the poller, and an event names what is true anyway. In the model it
     /// comes at once, and the event is that of shutdown(2); the later one is [`simulated_kernel::Kernel::name`].
-    fin_is_out: [bool; SLOTS],
+    fin_is_out: [bool; TOKENS],
 }
 
 impl Judge {
@@ -104,7 +106,9 @@ impl Judge {
         linux_says: &mut Answer,
     ) -> bool {
         match (call, says) {
-            (Call::Fill(name, Side::Server), _) => self.told_room[name] = false,
+            (Call::Fill(name, Side::Server), Answer::Filled(ErrorKind::WouldBlock)) => {
+                (self.told_room[name], self.model_told_room[name]) = (false, false);
+            }
             (Call::Shutdown(name, Side::Server), Answer::Done) => self.fin_is_out[name] = true,
             _ => {}
         }
@@ -144,7 +148,7 @@ impl Judge {
         let mut at = 0;
         while let Some(&(token, mask)) = told.get(at) {
             let no_news = says.iter().all(|&(other, _)| other != token);
-            let acknowledged = self.fin_is_out.get_mut(token).is_some_and(std::mem::take);
+            let acknowledged = std::mem::take(&mut self.fin_is_out[token]);
             if no_news && acknowledged && mask == model.true_anyway(token) {
                 told.remove(at);
                 told.extend(linux.events(1)); // it has taken the place of another one
@@ -162,24 +166,26 @@ impl Judge {
     }
 
     /// No news is missing, and no mask is wrong.
-    fn same_news(&mut self, model: &mut Model, says: &[Event], linux: &[Event]) -> bool {
-        let mut right = true;
-        let last_told = self.last_told;
-        for &(token, mask) in linux {
-            let unknown = if model.is_part_full(token, Side::Server) { OUT } else { 0 };
-            right &= (mask ^ model.true_anyway(token)) & !unknown == 0;
-            if unknown & mask != 0 {
-                self.told_room[token] = true;
-            }
-            if let Some(last) = self.last_told.get_mut(token) {
-                *last = mask;
-            }
+    fn same_news(&mut self, model: &mut Model, says: &[Event], told: &[Event]) -> bool {
+        for &(token, mask) in says {
+            self.model_told_room[token] |= mask & OUT != 0;
         }
-        let told = |&(token, mask): &Event| {
-            let told_before = last_told.get(token) == Some(&mask) && self.told_room[token];
-            told_before || linux.iter().any(|&(other, _)| other == token)
-        };
-        right && says.iter().all(told)
+        let told_before = self.last_told;
+        let right = told.iter().all(|&event| self.is_right(model, event));
+        // What Linux has told of room in a part-filled queue it does not tell again when that is empty.
+        let excused = |&(token, mask): &Event| self.told_room[token] && told_before[token] == mask;
+        let has = |event: &Event| told.iter().any(|(token, _)| *token == event.0);
+        right && says.iter().all(|event| has(event) || excused(event))
+    }
+
+    fn is_right(&mut self, model: &mut Model, (token, mask): Event) -> bool {
+        let open = model.room_is_open(token);
+        let unknown = if open { OUT } else { 0 };
+        self.told_room[token] |= mask & unknown != 0;
+        self.last_told[token] = mask;
+        // In an empty queue there is room, and the model has to have told so since the queue was filled.
+        let room = open || mask & OUT == 0 || self.model_told_room[token];
+        room && (mask ^ model.true_anyway(token)) & !unknown == 0
     }
 }
 
@@ -222,9 +228,10 @@ pub(crate) fn play(
     let mut model = Model::new(script.kind);
     let mut judge = Judge {
         freedom,
-        told_room: [false; SLOTS],
-        last_told: [0; SLOTS],
-        fin_is_out: [false; SLOTS],
+        told_room: [false; TOKENS],
+        model_told_room: [true; TOKENS],
+        last_told: [0; TOKENS],
+        fin_is_out: [false; TOKENS],
     };
     let played = script.calls.iter().enumerate().try_fold(0, |applied, (at, &call)| {
         let (model_says, mut linux_says) = (model.call(call), linux.call(call));

@@ -52,6 +52,16 @@ impl Model {
         })
     }
 
+    /// Whether there is room is not known: the server's queue is neither full nor empty, and it may still write.
+    pub(crate) fn room_is_open(&self, token: usize) -> bool {
+        let slot = self.slots.get(token).copied().flatten();
+        self.is_part_full(token, Side::Server)
+            && slot.is_some_and(|slot| {
+                let end = &self.kernel.connections[slot.id].ends[SERVER];
+                !end.fin && !end.reset
+            })
+    }
+
     /// The mask that an event without news would have.
     pub(crate) fn true_anyway(&mut self, token: usize) -> u32 {
         if token == LISTENER {

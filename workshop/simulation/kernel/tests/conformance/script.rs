@@ -9,7 +9,10 @@ use simulated_kernel::Interest;
 pub(crate) const SLOTS: usize = 5;
 
 /// The token of the listening socket.
-pub(crate) const LISTENER: usize = 99;
+pub(crate) const LISTENER: usize = SLOTS;
+
+/// How many tokens there are.
+pub(crate) const TOKENS: usize = SLOTS + 1;
 
 /// Which buffers a script has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
