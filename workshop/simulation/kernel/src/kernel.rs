@@ -225,8 +225,14 @@ impl Kernel {
 
     /// close(2) with a linger time of zero: a RST, from one end to the other. So is close(2) with input unread.
     ///
+    /// What it has sent before may arrive or not: it does if it was on its way, as a RST has to be the next in order
+    /// (RFC 5961, section 3.2), and it does not if the window was closed.
+    ///
     /// Nothing is sent when the connection is over for this end already: tcp_disconnect() in net/ipv4/tcp.c.
     pub fn reset(&mut self, id: usize, end: usize) {
+        if self.in_flight.contains(&(id, end)) && self.choices.pick(2) == 1 {
+            self.arrive(id, end);
+        }
         let ends = &mut self.connections[id].ends;
         ends[end].closed = true;
         if ends[end].is_over() {

@@ -50,9 +50,10 @@ pub(crate) enum Answer {
 ///
 /// - *When a segment arrives.* Over loopback it arrives within the call that sends it: the sender's own call runs the
 ///   receiver's half of TCP before it returns. Only if the machine defers its software interrupts is it later. So a
-///   difference counts only if it repeats: see [`repeats`].
+///   difference counts only if it is still there when each call is followed by a pause: see [`Linux::is_patient`].
 /// - *When bytes are acknowledged*: at once, or up to 40 ms later (RFC 9293, section 3.8.6.3). The comparison asks for
 ///   the acknowledgement of everything that has arrived (`TCP_QUICKACK`).
+/// - *When a FIN is acknowledged*: see [`Judge::fin_is_out`].
 /// - *Whether small segments are held back* (Nagle, RFC 9293, section 3.7.4): the scripts set `TCP_NODELAY`.
 /// - *Where segments end*: read(2) reads across them, on Linux and in the model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -242,19 +243,6 @@ pub(crate) fn play(
     });
     linux.clear();
     played
-}
-
-/// Plays a script that has differed three times more. `None`: once it did not differ, so it was the moment.
-pub(crate) fn repeats(
-    script: &Script,
-    linux: &mut Linux,
-    freedom: Freedom,
-) -> Option<Box<Difference>> {
-    let mut again = None;
-    for _ in 0..3 {
-        again = Some(play(script, linux, freedom).err()?);
-    }
-    again
 }
 
 /// The shortest script that still differs: without each call that does not matter.

@@ -18,6 +18,9 @@ use crate::script::{Call, Kind, LISTENER, SLOTS, Side};
 /// So long bytes that were written may take to arrive: they may wait for a persist timer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// See [`Linux::is_patient`], in milliseconds.
+const PAUSE: u8 = 1;
+
 /// Of scripts that fill the buffers: the sender's holds more than the receiver's window, so a full one waits for the
 /// window and not for an acknowledgement. The kernel doubles both.
 const SMALL: [usize; 2] = [16 * 1024, 32 * 1024];
@@ -45,6 +48,9 @@ pub(crate) struct Linux {
     /// Watches the same sockets, and is asked what mio makes of the same masks.
     mio: mio::Poll,
     slots: [Slot; SLOTS],
+    /// Each call is followed by a pause, so that what it has sent arrives even on a machine that is so busy that it
+    /// defers its software interrupts.
+    pub(crate) is_patient: bool,
 }
 
 fn side(side: Side) -> usize {
@@ -105,6 +111,7 @@ impl Linux {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             mio: mio::Poll::new()?,
             slots: Default::default(),
+            is_patient: false,
         };
         this.watch_listener()?;
         Ok(this)
@@ -127,7 +134,7 @@ impl Linux {
         }
         match &self.listener {
             Some(listener) => while listener.accept().is_ok() {},
-            None => *self = Self::new(self.kind).unwrap(),
+            None => *self = Self { is_patient: self.is_patient, ..Self::new(self.kind).unwrap() },
         }
         let mut events = [EpollEvent::empty(); 64];
         while self.epoll.wait(&mut events, 0u8).unwrap() > 0 {}
@@ -135,16 +142,23 @@ impl Linux {
     }
 
     pub(crate) fn call(&mut self, call: Call) -> Answer {
-        let answer = match call {
-            Call::Connect(name) => return self.connect(name),
-            Call::Accept => return self.accept(),
-            Call::Wait(most) => return Answer::Events(self.events(most)),
-            Call::RearmListener => return self.rearm_listener(),
-            Call::StopListening => {
-                return self.listener.take().map_or(Answer::LeftOut, |_| Answer::Done);
-            }
+        let answer = self.answer(call);
+        self.acknowledge();
+        if self.is_patient {
+            poll(&mut [], PAUSE).unwrap();
+        }
+        answer.unwrap_or(Answer::LeftOut)
+    }
+
+    fn answer(&mut self, call: Call) -> Option<Answer> {
+        match call {
+            Call::Connect(name) => self.connect(name),
+            Call::Accept => self.accept(),
+            Call::Wait(most) => Some(Answer::Events(self.events(most))),
+            Call::RearmListener => self.rearm_listener(),
+            Call::StopListening => self.listener.take().map(|_| Answer::Done),
             Call::Register(name, _) | Call::Reregister(name, _) | Call::Deregister(name) => {
-                return self.control(name, call);
+                self.control(name, call)
             }
             Call::Urgent(name) => self.urgent(name),
             Call::Write(name, side, n) => self.write(name, side, n),
@@ -156,9 +170,7 @@ impl Linux {
             | Call::Reset(name, at)
             | Call::TakeError(name, at)
             | Call::PeerName(name, at) => self.plain(name, at, call),
-        };
-        self.acknowledge();
-        answer.unwrap_or(Answer::LeftOut)
+        }
     }
 
     /// Has everything acknowledged that has arrived: setting `TCP_QUICKACK` sends an acknowledgement that is due.
@@ -169,10 +181,10 @@ impl Linux {
         }
     }
 
-    fn connect(&mut self, name: usize) -> Answer {
+    fn connect(&mut self, name: usize) -> Option<Answer> {
         let slot = &mut self.slots[name];
         if slot.addr.is_some() || self.listener.is_none() {
-            return Answer::LeftOut;
+            return None;
         }
         let mut connect = || {
             let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -186,20 +198,19 @@ impl Linux {
             slot.ends[0] = Some(client);
             Ok(())
         };
-        done(connect(), |()| Answer::Done)
+        Some(done(connect(), |()| Answer::Done))
     }
 
-    fn accept(&mut self) -> Answer {
-        let Some(listener) = &self.listener else { return Answer::LeftOut };
-        let accepted = listener.accept();
-        done(accepted, |(socket, addr)| {
+    fn accept(&mut self) -> Option<Answer> {
+        let accepted = self.listener.as_ref()?.accept();
+        Some(done(accepted, |(socket, addr)| {
             socket.set_nonblocking(true).unwrap();
             socket.set_tcp_nodelay(true).unwrap();
             let named = |slot: &Slot| slot.addr == addr.as_socket();
             let name = self.slots.iter().position(named).expect("it is of this script");
             self.slots[name].ends[1] = Some(socket);
             Answer::Accepted(name)
-        })
+        }))
     }
 
     /// epoll_wait(2), without waiting.
@@ -218,17 +229,17 @@ impl Linux {
         events
     }
 
-    fn rearm_listener(&mut self) -> Answer {
-        let Some(listener) = &self.listener else { return Answer::LeftOut };
+    fn rearm_listener(&mut self) -> Option<Answer> {
+        let listener = self.listener.as_ref()?;
         self.epoll.modify(listener, &mut epoll_event(LISTENER, Interest::READABLE)).unwrap();
         let fd = listener.as_raw_fd();
         let (token, interest) = (mio::Token(LISTENER), mio::Interest::READABLE);
         self.mio.registry().reregister(&mut SourceFd(&fd), token, interest).unwrap();
-        Answer::Done
+        Some(Answer::Done)
     }
 
-    fn control(&mut self, name: usize, call: Call) -> Answer {
-        let Some(socket) = &self.slots[name].ends[1] else { return Answer::LeftOut };
+    fn control(&mut self, name: usize, call: Call) -> Option<Answer> {
+        let socket = self.slots[name].ends[1].as_ref()?;
         let fd = socket.as_raw_fd();
         let (source, registry, token) = (&mut SourceFd(&fd), self.mio.registry(), mio::Token(name));
         let (changed, in_mio) = match call {
@@ -243,7 +254,7 @@ impl Linux {
             _ => (self.epoll.delete(socket), registry.deregister(source)),
         };
         assert_eq!(changed.is_ok(), in_mio.is_ok());
-        done(changed.map_err(io::Error::from), |()| Answer::Done)
+        Some(done(changed.map_err(io::Error::from), |()| Answer::Done))
     }
 
     fn urgent(&mut self, name: usize) -> Option<Answer> {
