@@ -35,6 +35,8 @@ pub(crate) enum Answer {
     Accepted(usize),
     /// Tokens and masks, in order.
     Events(Vec<Event>),
+    /// mio has made something else of these events, or has others.
+    OtherInMio(Vec<Event>),
     /// What has ended the writing.
     Filled(ErrorKind),
     /// Whether all was read that was written (`None`: it was cut off), and what has ended the reading.
@@ -95,6 +97,8 @@ struct Judge {
     /// acknowledgement. When it comes it wakes the poller, and an event names what is true anyway. In the model it
     /// comes at once, and the event is that of shutdown(2); the later one is [`simulated_kernel::Kernel::name`].
     fin_is_out: [bool; TOKENS],
+    /// The event of an acknowledged FIN has come, and may have been the one that the model has still on its ready list.
+    told_early: [bool; TOKENS],
 }
 
 impl Judge {
@@ -152,7 +156,8 @@ impl Judge {
             let acknowledged = std::mem::take(&mut self.fin_is_out[token]);
             if no_news && acknowledged && mask == model.true_anyway(token) {
                 told.remove(at);
-                told.extend(linux.events(1)); // it has taken the place of another one
+                self.told_early[token] = true;
+                told.extend(linux.one_more_event()); // it has taken the place of another one
             } else {
                 if acknowledged {
                     self.fin_is_out[token] = true;
@@ -160,9 +165,14 @@ impl Judge {
                 at += 1;
             }
         }
+        let mut is_left = |&&(token, _): &&Event| {
+            told.iter().any(|(other, _)| *other == token)
+                || !std::mem::take(&mut self.told_early[token])
+        };
+        let left: Vec<_> = says.iter().filter(|event| is_left(event)).copied().collect();
         match open {
-            true => says.len() == told.len() && says.iter().all(|event| told.contains(event)),
-            false => says == told,
+            true => left.len() == told.len() && left.iter().all(|event| told.contains(event)),
+            false => left == *told,
         }
     }
 
@@ -233,6 +243,7 @@ pub(crate) fn play(
         model_told_room: [true; TOKENS],
         last_told: [0; TOKENS],
         fin_is_out: [false; TOKENS],
+        told_early: [false; TOKENS],
     };
     let played = script.calls.iter().enumerate().try_fold(0, |applied, (at, &call)| {
         let (model_says, mut linux_says) = (model.call(call), linux.call(call));
@@ -245,29 +256,40 @@ pub(crate) fn play(
     played
 }
 
-/// The shortest script that still differs: without each call that does not matter.
+/// The shortest script that still differs when it is given time: without each call that does not matter. `None`: given
+/// time it does not differ.
 pub(crate) fn shrink(
-    mut script: Script,
+    script: Script,
     linux: &mut Linux,
     freedom: Freedom,
-) -> (Script, Difference) {
-    let mut difference = play(&script, linux, freedom).expect_err("it does not differ any more");
-    script.calls.truncate(difference.at + 1);
-    let mut length = usize::MAX;
-    while script.calls.len() < length {
-        length = script.calls.len();
-        for at in (0..length - 1).rev() {
-            let mut shorter = script.clone();
-            if at < shorter.calls.len() {
-                shorter.calls.remove(at);
-            }
-            if let Err(still) = play(&shorter, linux, freedom) {
-                shorter.calls.truncate(still.at + 1);
-                (script, difference) = (shorter, still);
+) -> Option<(Script, Difference)> {
+    linux.is_patient = true;
+    let difference = play(&script, linux, freedom).err();
+    let shrunk = difference.map(|difference| {
+        let mut found = cut(script, *difference);
+        let mut length = usize::MAX;
+        while found.0.calls.len() < length {
+            length = found.0.calls.len();
+            for at in (0..length - 1).rev() {
+                let mut shorter = found.0.clone();
+                if at < shorter.calls.len() {
+                    shorter.calls.remove(at);
+                }
+                if let Err(still) = play(&shorter, linux, freedom) {
+                    found = cut(shorter, *still);
+                }
             }
         }
-    }
-    (script, *difference)
+        found
+    });
+    linux.is_patient = false;
+    shrunk
+}
+
+/// What comes behind the difference does not matter.
+fn cut(mut script: Script, difference: Difference) -> (Script, Difference) {
+    script.calls.truncate(difference.at + 1);
+    (script, difference)
 }
 
 /// What a read has brought, at this place of what `from` has written.
