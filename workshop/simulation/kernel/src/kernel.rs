@@ -67,11 +67,11 @@ pub struct Kernel {
     pub now: Duration,
     /// All that there ever were. Their place is their name.
     pub connections: Vec<Connection>,
-    /// Connected, and not accepted yet. Whose first end is gone is still in it.
+    /// Connected, and not accepted yet. A client that has left is still in it.
     pub backlog: VecDeque<usize>,
     /// As listen(2) was told: one more than that fits.
     pub most_backlog: usize,
-    /// Whether somebody listens.
+    /// Whether the server listens.
     pub listener_open: bool,
     /// How many sockets accept(2) may still hand out.
     pub descriptors: usize,
@@ -196,7 +196,7 @@ impl Kernel {
     }
 
     /// shutdown(2), for writing. The poller hears of it, even of one that fails: inet_shutdown() in net/ipv4/af_inet.c
-    /// wakes whoever waits at this end with [`ANY`].
+    /// wakes the pollers of this end with [`ANY`].
     ///
     /// # Errors
     ///
@@ -269,13 +269,22 @@ impl Kernel {
         }
     }
 
-    /// The peer's machine answers connect(2) with a RST, since nothing listens there; or (`TimedOut`) it never
-    /// answers, see tcp_write_err() in net/ipv4/tcp_timer.c.
-    pub fn refuse(&mut self, id: usize, why: ErrorKind) {
+    /// The peer's machine answers connect(2) with a RST, since nothing listens there: `ECONNREFUSED`.
+    pub fn refuse(&mut self, id: usize) {
+        let [peer, end] = &mut self.connections[id].ends;
+        if end.connecting && end.receive_reset() {
+            peer.die(None);
+            self.wake(Source::Connection(id), ANY);
+        }
+    }
+
+    /// The peer never answers connect(2), and the kernel gives up: `ETIMEDOUT`, after `tcp_syn_retries`.
+    /// tcp_write_err() in net/ipv4/tcp_timer.c.
+    pub fn time_out(&mut self, id: usize) {
         let [peer, end] = &mut self.connections[id].ends;
         if end.connecting {
             peer.die(None);
-            end.die(Some(why));
+            end.die(Some(ErrorKind::TimedOut));
             self.wake(Source::Connection(id), ANY);
         }
     }
@@ -449,7 +458,7 @@ impl Kernel {
 
     /// The server's connect(2) without waiting: the connection has a name, and no peer yet. It never succeeds at once,
     /// not even over loopback: the answer finds the socket locked, see inet_stream_connect() in net/ipv4/af_inet.c.
-    /// [`Kernel::establish`] or [`Kernel::refuse`] comes next.
+    /// [`Kernel::establish`], [`Kernel::refuse`] or [`Kernel::time_out`] comes next.
     ///
     /// # Errors
     ///

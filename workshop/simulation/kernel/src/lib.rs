@@ -3,6 +3,9 @@
 //! One thread, one kernel, one world: they belong to the thread, as the real kernel belongs to the machine. The
 //! stages call `Poll::poll`, `TcpStream::read` and so on as ever; each call goes to the [`World`] first, which may let
 //! something happen, and then to the [`Kernel`]. What is not decided here is decided by [`choices::Choices`].
+//!
+//! What Linux does stands in [`kernel`] and [`tcp`], each rule with its source. `tests/conformance` plays the same
+//! calls on this kernel and on Linux.
 
 pub mod choices;
 pub mod kernel;

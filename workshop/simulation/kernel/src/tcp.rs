@@ -34,8 +34,8 @@ pub struct End {
     pub rcvq: VecDeque<u8>,
     /// Written, and not arrived yet.
     pub sndq: VecDeque<u8>,
-    /// The most bytes that [`End::rcvq`] holds. What it has no room for waits at the sender: the window is closed. Fixed when the
-    /// connection is made.
+    /// The most bytes that [`End::rcvq`] holds. What it has no room for waits at the sender: the window is
+    /// closed. It is fixed when the connection is made.
     pub rcvbuf: usize,
     /// The most bytes that [`End::sndq`] holds. What it has no room for the program keeps.
     pub sndbuf: usize,
@@ -298,9 +298,9 @@ impl End {
 /// the keys of the wake-ups (see [`DATA`] and [`ANY`]). 0: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Woken {
-    /// Of whom it arrives at.
+    /// At the end where it arrives.
     pub receiver: u32,
-    /// Of who has sent it.
+    /// At the end that has sent it.
     pub sender: u32,
 }
 
@@ -313,7 +313,7 @@ pub struct Woken {
 /// - Bytes: tcp_data_ready() in net/ipv4/tcp_input.c. An urgent byte wakes with the same key, see tcp_urg().
 /// - Room: tcp_check_space() there and sk_stream_write_space() in net/core/stream.c. Room is told only if it was
 ///   missed ([`End::mask`] and [`End::write`] say when), only when a third of the buffer is free, and its key is
-///   `OUT`: who is not interested in room is not woken by it.
+///   `OUT`: a poller that is not interested in room hears nothing.
 /// - A FIN: tcp_fin() wakes with [`ANY`]; and so does its acknowledgement at the sender, which goes from `FIN_WAIT1` to
 ///   `FIN_WAIT2` (tcp_rcv_state_process()), or from `LAST_ACK` to `CLOSE` (tcp_done()).
 /// - Bytes for a program that has closed: the answer is a RST. RFC 9293, section 3.10.7.4, and RFC 1122, section

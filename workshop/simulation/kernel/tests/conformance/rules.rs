@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Command;
 
 use mio::net::TcpStream;
@@ -88,23 +88,26 @@ fn a_connect_that_is_answered_is_told_as_room() {
 #[test]
 fn a_connect_that_is_refused_is_told_as_everything_at_once_and_its_error_only_once() {
     for errors in [0, 2] {
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let linux = seen_by_linux(TcpStream::connect(nobody).unwrap(), errors);
+        // It keeps the port, and does not listen.
+        let deaf = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        deaf.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let addr = deaf.local_addr().unwrap().as_socket().unwrap();
+        let linux = seen_by_linux(TcpStream::connect(addr).unwrap(), errors);
         let mut kernel = kernel();
         let id = kernel.dial().unwrap();
-        kernel.refuse(id, ErrorKind::ConnectionRefused);
+        kernel.refuse(id);
         assert_eq!(seen_by_the_model(&mut kernel, id, errors), linux);
         assert_eq!(linux.mask, Some(IN | OUT | ERR | HUP | RDHUP));
     }
 }
 
 #[test]
-fn a_connect_that_is_refused_while_the_poller_watches_is_an_event() {
+fn a_connect_that_times_out_while_the_poller_watches_is_an_event() {
     let mut kernel = kernel();
     let id = kernel.dial().unwrap();
     kernel.watch(Source::Connection(id), 7, INTEREST).unwrap();
     assert!(!kernel.has_events());
-    kernel.refuse(id, ErrorKind::TimedOut);
+    kernel.time_out(id);
     let mut events = Vec::new();
     kernel.take_events(9, &mut events);
     assert_eq!(events, [Ready { token: 7, mask: IN | OUT | ERR | HUP | RDHUP }]);

@@ -19,7 +19,7 @@ pub(crate) const TOKENS: usize = SLOTS + 1;
 pub(crate) enum Kind {
     /// Far larger than what is written: each byte that is written arrives at once.
     Roomy,
-    /// Small, and filled: [`Call::Fill`] and [`Call::Drain`] in place of single writes.
+    /// Small, and filled: [`Call::Fill`] and [`Call::Drain`] instead of single writes.
     Tight,
 }
 
