@@ -9,7 +9,7 @@ use simulated_kernel::kernel::CLIENT;
 const SYN_RETRIES: u32 = 4;
 
 /// How a client reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reading {
     /// Whatever is there, whenever it has something to do.
     Eager,
@@ -19,7 +19,7 @@ pub(crate) enum Reading {
 }
 
 /// How it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
     /// It half-closes, and reads up to the end.
     HalfClose,
@@ -30,7 +30,7 @@ pub(crate) enum Ending {
 }
 
 /// What a client is going to do, all of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Script {
     pub(crate) comes_at: Duration,
     pub(crate) rcvbuf: usize,
@@ -46,7 +46,7 @@ pub(crate) struct Script {
 }
 
 /// A client, as far as it has come.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Client {
     pub(crate) script: Script,
     pub(crate) id: Option<usize>,

@@ -13,7 +13,7 @@ pub const CLIENT: usize = 0;
 pub const SERVER: usize = 1;
 
 /// A connection, from the client's connect(2) on.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Connection {
     pub ends: [End; 2],
     /// accept(2) has handed it out.
@@ -21,14 +21,14 @@ pub struct Connection {
 }
 
 /// What a poller watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     Listener,
     Signals,
     Connection(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Watched {
     token: usize,
     interest: u32,
@@ -37,14 +37,14 @@ struct Watched {
 }
 
 /// One event, as epoll_wait(2) gives it out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Ready {
     pub token: usize,
     pub mask: u32,
 }
 
 /// All that a kernel knows of one server and its clients.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Kernel {
     pub choices: Choices,
     /// Since the beginning of the world.

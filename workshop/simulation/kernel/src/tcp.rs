@@ -17,7 +17,7 @@ pub const HUP: u32 = 0x010;
 pub const RDHUP: u32 = 0x2000;
 
 /// One end of a connection: the half that its kernel keeps.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct End {
     /// Arrived, and not read yet.
     pub rcvq: VecDeque<u8>,
