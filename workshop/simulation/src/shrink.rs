@@ -79,6 +79,7 @@ fn shortest_decisions(
         shrinker.drop_choices();
         shrinker.lower_choices();
         shrinker.join_sections();
+        shrinker.raise_choices();
         if shrinker.size == before || shrinker.is_out_of_patience() {
             return Some((shrinker.best, shrinker.plays));
         }
@@ -212,6 +213,37 @@ impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
             }
         }
     }
+
+    /// Lets something more happen, although that is less calm: two clients that connect at once can make a story shorter
+    /// than one after the other. What comes later may be as it was, or calm; or the world is a calmer one instead.
+    fn raise_choices(&mut self) {
+        for section in 0..self.best.0.len() + 1 {
+            for place in 0..self.len(section) + MOST_SKIPPED {
+                if self.choice(section, place) > 0 {
+                    continue;
+                }
+                let raise = |all: &mut Decisions| {
+                    all.0.resize(all.0.len().max(section + 1), Vec::new());
+                    let choices = &mut all.0[section];
+                    choices.resize(choices.len().max(place + 1), 0);
+                    choices[place] = 1;
+                };
+                let _ = self.try_with(raise)
+                    || self.try_with(|all| {
+                        raise(all);
+                        all.0.truncate(section + 1);
+                        all.0[section].truncate(place + 1);
+                    })
+                    || (0..self.len(0)).any(|about_the_world| {
+                        self.choice(0, about_the_world) > 0
+                            && self.try_with(|all| {
+                                all.0[0][about_the_world] = 0;
+                                raise(all);
+                            })
+                    });
+            }
+        }
+    }
 }
 
 /// All, half of them, a quarter … one.
@@ -276,12 +308,13 @@ mod tests {
 
     #[test]
     fn it_ends_although_it_is_not_done() {
-        let (mut plays, many) = (0, Decisions(vec![vec![1; 1_000]; 1_000]));
+        let (mut plays, many) = (0, Decisions(vec![vec![1; 20]; 20]));
         let attempt = |decisions: &Decisions| {
             plays += 1;
-            Attempt { kept: Some((1, decisions.clone())).filter(|_| plays == 1), made: 1 }
+            let kept = Some((1, decisions.clone())).filter(|_| plays == 1);
+            Attempt { kept, made: MOST_WORK / 100 }
         };
-        shortest_decisions(&many, attempt).unwrap();
-        assert!(plays <= MOST_PLAYS, "{plays}");
+        let (_, counted) = shortest_decisions(&many, attempt).unwrap();
+        assert_eq!((plays, counted), (100, 100));
     }
 }

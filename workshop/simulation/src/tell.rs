@@ -52,7 +52,11 @@ fn mix(mix: &Mix) -> String {
     }
 }
 
+/// What a line says that names a broken promise.
+const WRONG: &str = "WRONG: ";
+
 /// The lines of a story, with one for all that the server does in a row instead of one for each of its system calls.
+/// They end with the promise that was broken, if one was.
 pub(crate) fn by_turns(story: Vec<String>) -> Vec<String> {
     const SERVER: &str = "server: ";
     let mut told: Vec<String> = Vec::new();
@@ -60,7 +64,11 @@ pub(crate) fn by_turns(story: Vec<String>) -> Vec<String> {
     for line in story {
         let Some((when, what)) = line.split_once(SERVER) else {
             turn_goes_on = false;
+            let is_wrong = line.contains(WRONG);
             told.push(line);
+            if is_wrong {
+                break;
+            }
             continue;
         };
         match told.last_mut().filter(|last| {
@@ -112,6 +120,14 @@ mod tests {
         check(
             &["1 ms  server: a", "1 ms  client 0 closes", "1 ms  server: b"],
             &["1 ms  server: a", "1 ms  client 0 closes", "1 ms  server: b"],
+        );
+    }
+
+    #[test]
+    fn a_broken_promise_is_the_end_of_the_story() {
+        check(
+            &["1 ms  server: a", "1 ms  WRONG: no spin", "1 ms  server: b"],
+            &["1 ms  server: a", "1 ms  WRONG: no spin"],
         );
     }
 

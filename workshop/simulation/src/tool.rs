@@ -133,28 +133,36 @@ fn many(stage: Stage, from: u64, n: u64) -> anyhow::Result<ExitCode> {
         common::print(format_args!("seed {seed}: {property}: {seen}"));
     }
     common::print(format_args!("{}: {} in {}", name(stage), sums, all.time()));
-    let Some(&seed) = sums.failed.keys().next() else { return all.end() };
-    let decisions = play(stage, Choices::from_seed(seed), false).choices.decisions();
-    common::print(format_args!("\nthe shortest history that comes of seed {seed}:"));
-    shortest(stage, &decisions, false)
+    if sums.failed.is_empty() {
+        return all.end();
+    }
+    let shrunk = sums.failed.keys().map(|&seed| {
+        let decisions = play(stage, Choices::from_seed(seed), false).choices.decisions();
+        Ok((seed, shortest(stage, &decisions, false)?))
+    });
+    let shrunk = shrunk.collect::<anyhow::Result<Vec<_>>>()?;
+    let shortest = shrunk.into_iter().min_by_key(|(_, history)| history.story.len());
+    let (seed, history) = shortest.context("a seed has failed")?;
+    common::print(format_args!("\nthe shortest history that comes of these, of seed {seed}:"));
+    Ok(tell_how_to_repeat(stage, &history, false))
 }
 
-/// Shrinks a history and tells it, with the command that repeats it.
-fn shortest(stage: Stage, decisions: &Decisions, small: bool) -> anyhow::Result<ExitCode> {
+fn shortest(stage: Stage, decisions: &Decisions, small: bool) -> anyhow::Result<History> {
     let play = player(stage, small);
-    let Some((history, _)) = shrink(decisions, |decisions| play(Choices::repeat(decisions), true))
-    else {
-        bail!(
-            "the same decisions were two different histories: the simulation is not deterministic"
-        );
-    };
-    tell(&history);
+    shrink(decisions, |decisions| play(Choices::repeat(decisions), true))
+        .map(|(history, _)| history)
+        .context("the same decisions were two different histories: it is not deterministic")
+}
+
+/// Tells a history that breaks a promise, with the command that repeats it.
+fn tell_how_to_repeat(stage: Stage, history: &History, small: bool) -> ExitCode {
+    let end = tell(history);
     let (name, small) = (name(stage), if small { "--small " } else { "" });
     let decisions = history.choices.decisions().trimmed();
     common::print(format_args!(
-        "again: cargo run -p simulation -- {name} {small}--choices {decisions}"
+        "again: cargo run -p simulation -- {name} {small}--choices '{decisions}'"
     ));
-    Ok(ExitCode::FAILURE)
+    end
 }
 
 /// Plays every schedule of every small world.
@@ -182,7 +190,7 @@ fn every(stage: Stage, departures: u32) -> anyhow::Result<ExitCode> {
     ));
     if let Some(decisions) = wrong {
         common::print("\nthe shortest history that comes of the first that breaks a promise:");
-        return shortest(stage, decisions, true);
+        return Ok(tell_how_to_repeat(stage, &shortest(stage, decisions, true)?, true));
     }
     let end = all.end()?;
     match beyond {
