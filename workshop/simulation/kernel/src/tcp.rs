@@ -114,9 +114,8 @@ impl End {
                 None => Err(ErrorKind::WouldBlock.into()),
             };
         }
-        for (place, byte) in buf.iter_mut().zip(self.rcvq.drain(..n)) {
-            *place = byte;
-        }
+        copy_front(&self.rcvq, &mut buf[..n]);
+        self.rcvq.drain(..n);
         self.read += n as u64;
         if self.urgent.is_some_and(|mark| self.read > mark) {
             self.urgent = None;
@@ -164,6 +163,15 @@ impl End {
     }
 }
 
+/// Copies the first bytes of a queue, in one go or in two: most of what a history does is to move bytes.
+fn copy_front(queue: &VecDeque<u8>, buf: &mut [u8]) {
+    let (front, back) = queue.as_slices();
+    let n = buf.len().min(front.len());
+    let (first, second) = buf.split_at_mut(n);
+    first.copy_from_slice(&front[..n]);
+    second.copy_from_slice(&back[..second.len()]);
+}
+
 /// What the arrival of something does at the receiving end, and what the room that it leaves does at the sending end:
 /// the events, as masks. 0: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,7 +195,10 @@ pub fn transfer(from: &mut End, to: &mut End) -> Woken {
     let n = from.sndq.len().min(to.rcvbuf.saturating_sub(to.rcvq.len()));
     if n > 0 {
         let first = from.written - from.sndq.len() as u64;
-        to.rcvq.extend(from.sndq.drain(..n));
+        let (front, back) = from.sndq.as_slices();
+        to.rcvq.extend(&front[..n.min(front.len())]);
+        to.rcvq.extend(&back[..n.saturating_sub(front.len())]);
+        from.sndq.drain(..n);
         woken.receiver |= IN;
         if let Some(mark) = from.urgent_sent.filter(|mark| (first..first + n as u64).contains(mark))
         {
