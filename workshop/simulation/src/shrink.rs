@@ -80,6 +80,7 @@ fn shortest_decisions(
         shrinker.lower_choices();
         shrinker.join_sections();
         shrinker.raise_choices();
+        shrinker.lower_and_drop();
         if shrinker.size == before || shrinker.is_out_of_patience() {
             return Some((shrinker.best, shrinker.plays));
         }
@@ -209,6 +210,38 @@ impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
                 });
                 if joined {
                     break;
+                }
+            }
+        }
+    }
+
+    /// Makes a choice calmer and takes out what stood there because of it: as many choices behind it, since a client that
+    /// writes less often has fewer writes to decide about; or turns, since a client that comes earlier comes some turns
+    /// earlier.
+    fn lower_and_drop(&mut self) {
+        for section in 0..self.best.0.len() {
+            for place in 0..self.len(section) {
+                for turn in section + 1..self.best.0.len() {
+                    for change in 0..12 {
+                        let (to_zero, choices_too, turns) =
+                            (change % 2 == 0, change / 2 % 2 == 0, change / 4);
+                        let now = self.choice(section, place);
+                        let to = if to_zero { 0 } else { now.saturating_sub(1) };
+                        if now == 0 || (turns == 0 && turn > section + 1) {
+                            continue;
+                        }
+                        self.try_with(|all| {
+                            let choices = &mut all.0[section];
+                            choices[place] = to;
+                            let behind = choices.len() - place - 1;
+                            let many = behind.min((now - to) as usize);
+                            if choices_too {
+                                choices.drain(place + 1..place + 1 + many);
+                            }
+                            let end = all.0.len();
+                            all.0.drain(turn.min(end)..end.min(turn + turns));
+                        });
+                    }
                 }
             }
         }

@@ -23,7 +23,10 @@ fn check_seeds(stage: Stage, seeds: u64) {
             })
         });
         let players: Vec<_> = players.collect();
-        players.into_iter().flat_map(|player| -> Vec<_> { player.join().unwrap() }).collect()
+        players
+            .into_iter()
+            .flat_map(|player| -> Vec<_> { player.join().expect("a player does not panic") })
+            .collect()
     });
     assert!(broken.is_empty(), "seeds that break a promise: {broken:#?}");
 }
@@ -114,10 +117,14 @@ fn wrong_if(stage: Stage, words: &[&str], choices: Choices) -> History {
 fn check_shrunk(words: &[&str], most_lines: usize) {
     let stage = Stage::Six;
     let histories = (0..1_000).map(|seed| wrong_if(stage, words, Choices::from_seed(seed)));
-    let first = histories.into_iter().find(|history| history.violation.is_some()).unwrap();
+    let first = histories.into_iter().find(|history| history.violation.is_some());
+    let first = first.expect("it happens in a thousand histories");
     let decisions = first.choices.decisions();
-    let shrunk =
-        || shrink(&decisions, |all| wrong_if(stage, words, Choices::repeat(all))).unwrap().0;
+    let shrunk = || {
+        shrink(&decisions, |all| wrong_if(stage, words, Choices::repeat(all)))
+            .expect("it is repeated")
+            .0
+    };
     let (shortest, again) = (shrunk(), shrunk());
     let (before, after) = (first.story.len(), shortest.story.len());
     assert!(shortest.violation.is_some());
