@@ -2,16 +2,22 @@
 //! be repeated.
 
 mod client;
+pub mod explore;
 mod properties;
+pub mod shrink;
+mod tell;
 mod world;
 
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use simulated_kernel::Kernel;
-use simulated_kernel::choices::Choices;
+use simulated_kernel::{Kernel, World};
 
 pub use properties::{Rules, Violation};
+pub use simulated_kernel::choices::{Choices, Decisions};
 pub use world::Clients;
 
 /// Which server plays.
@@ -28,54 +34,97 @@ pub enum Stage {
 pub struct History {
     /// The promise that was broken, if one was.
     pub violation: Option<Violation>,
-    /// Every choice, to be given again.
-    pub choices: Vec<u32>,
-    /// Out of how many each was chosen.
-    pub possibilities: Vec<u32>,
-    /// What happened, if it was to be told.
+    /// Every decision, and out of how many possibilities it was made.
+    pub choices: Choices,
+    /// Which options the server was given, and what sort of world it is in. If it was to be told.
+    pub head: Vec<String>,
+    /// What happened, if it was to be told: a line for everything that the world did, and for what the server did in
+    /// between.
     pub story: Vec<String>,
     /// How many system calls the server has made.
     pub calls: u64,
+    /// How many turns its loop has had.
+    pub turns: u32,
 }
 
 /// Plays one history.
 pub fn play(stage: Stage, mut choices: Choices, tell: bool) -> History {
-    let (rules, options) = rules(stage, &mut choices);
-    let mut world = Clients::new(&mut choices, rules.clone());
+    let rules = rules(stage, &mut choices);
+    let options = options(&rules);
+    let world = Clients::new(&mut choices, rules.clone());
     let mut kernel = Kernel::new(choices);
-    kernel.story = tell.then(Vec::new);
     world.prepare(&mut kernel);
-    let world: Box<dyn simulated_kernel::World> = Box::new(world);
+    kernel.story = tell.then(Vec::new);
+    let head = if tell { tell::head(&rules, &world, &kernel) } else { Vec::new() };
+    let (mut kernel, mut world, end) = run(stage, options, kernel, Box::new(world));
+    judge(&mut kernel, &mut world, end);
+    history(kernel, &world, head)
+}
+
+/// How the server ended: by itself, or with a panic.
+type End = Result<io::Result<()>, Box<dyn Any + Send>>;
+
+/// Runs a server in a world up to the end of it.
+fn run<W: World>(
+    stage: Stage,
+    options: common::cli::Timed,
+    kernel: Kernel,
+    world: Box<W>,
+) -> (Kernel, Box<W>, End) {
     let server = move || {
         let run = || match stage {
-            Stage::Five => simulated_stage5::run(listener(), rules.max_connections),
+            Stage::Five => simulated_stage5::run(listener(), options.max_connections),
             Stage::Six => simulated_stage6::run(listener(), options),
         };
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        PLAYING.set(true);
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        PLAYING.set(false);
+        end
     };
-    let (mut kernel, world, end) = simulated_kernel::play(kernel, world, server);
-    let mut world: Box<Clients> = downcast(world);
+    let (kernel, world, end) = simulated_kernel::play(kernel, world, server);
+    let world: Box<dyn Any> = world;
+    (kernel, world.downcast().expect("it is the world that went in"), end)
+}
+
+fn judge(kernel: &mut Kernel, world: &mut Clients, end: End) {
     match end {
-        Ok(end) => world.judge_the_end(&mut kernel, &end),
-        Err(panic) => world.panicked(&mut kernel, &panic),
-    }
-    let made = kernel.choices.made();
-    History {
-        violation: world.violation().cloned(),
-        choices: made.iter().map(|(choice, _)| *choice).collect(),
-        possibilities: made.iter().map(|(_, of)| *of).collect(),
-        story: kernel.story.unwrap_or_default(),
-        calls: kernel.calls,
+        Ok(end) => world.judge_the_end(kernel, &end),
+        Err(panic) => match PANIC.take() {
+            Some(said) => world.panicked(kernel, &said),
+            None => world.panicked(kernel, &*panic),
+        },
     }
 }
 
-fn downcast(world: Box<dyn simulated_kernel::World>) -> Box<Clients> {
-    let any: Box<dyn std::any::Any> = world;
-    any.downcast().expect("it is the world that we have made")
+fn history(kernel: Kernel, world: &Clients, head: Vec<String>) -> History {
+    History {
+        violation: world.violation().cloned(),
+        choices: kernel.choices,
+        head,
+        story: tell::by_turns(kernel.story.unwrap_or_default()),
+        calls: kernel.calls,
+        turns: world.waits,
+    }
+}
+
+thread_local! {
+    /// A panic on this thread is the server's, and the history tells of it.
+    static PLAYING: Cell<bool> = const { Cell::new(false) };
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From now on a panic of a server in a history is written into the history, with the place in the source, and not to
+/// stderr. Any other panic is reported as before.
+pub fn quiet_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match PLAYING.get() {
+        true => PANIC.set(Some(tell::panic(panic))),
+        false => report(panic),
+    }));
 }
 
 /// Draws the options of the server, and with them what it promises.
-fn rules(stage: Stage, choices: &mut Choices) -> (Rules, common::cli::Timed) {
+fn rules(stage: Stage, choices: &mut Choices) -> Rules {
     let max_connections = [1_000, 1_000, 2, 1][choices.pick(4)];
     let (mut status_interval, mut idle_timeout) = (None, None);
     let second = Duration::from_secs(1);
@@ -83,18 +132,25 @@ fn rules(stage: Stage, choices: &mut Choices) -> (Rules, common::cli::Timed) {
         status_interval = Some([3_600, 10, 1][choices.pick(3)] * second);
         idle_timeout = [None, Some(5 * second), Some(second / 2)][choices.pick(3)];
     }
-    let options = common::cli::Timed {
-        max_connections,
-        status_interval: status_interval.unwrap_or(second),
-        idle_timeout,
-        addr: SocketAddr::from(([127, 0, 0, 1], 9000)),
-        stats: false,
-    };
-    let outbox_limit = match stage {
+    Rules { max_connections, outbox_limit: outbox_limit(stage), status_interval, idle_timeout }
+}
+
+fn outbox_limit(stage: Stage) -> usize {
+    match stage {
         Stage::Five => simulated_stage5::OUTBOX_LIMIT,
         Stage::Six => simulated_stage6::OUTBOX_LIMIT,
-    };
-    (Rules { max_connections, outbox_limit, status_interval, idle_timeout }, options)
+    }
+}
+
+/// What goes on the command line of a server that promises this.
+fn options(rules: &Rules) -> common::cli::Timed {
+    common::cli::Timed {
+        max_connections: rules.max_connections,
+        status_interval: rules.status_interval.unwrap_or(Duration::from_secs(1)),
+        idle_timeout: rules.idle_timeout,
+        addr: SocketAddr::from(([127, 0, 0, 1], 9000)),
+        stats: false,
+    }
 }
 
 /// A real listener: `Server::new` asks for its type, and nothing ever connects to it.

@@ -9,7 +9,7 @@ use simulated_kernel::{Call, Kernel};
 use crate::client::{Client, Ending, Reading};
 
 /// What a server has promised.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Rules {
     /// `--max-connections`.
     pub max_connections: usize,
@@ -45,7 +45,7 @@ impl Rules {
 }
 
 /// A promise that was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Violation {
     /// The promise.
     pub property: &'static str,
@@ -54,7 +54,7 @@ pub struct Violation {
 }
 
 /// What was seen of one connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Seen {
     accepted: bool,
     closed: bool,
@@ -78,7 +78,7 @@ struct Seen {
 }
 
 /// Watches over the promises.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Watch {
     rules: Rules,
     pub(crate) violation: Option<Violation>,

@@ -19,39 +19,44 @@ const MOST_STEPS: u32 = 20_000;
 /// So many system calls in one turn are a turn without an end.
 const MOST_CALLS: u64 = 5_000;
 
+/// So many clients at most.
+const MOST_CLIENTS: usize = 12;
+
 /// What kinds of things happen in a history, and how often, out of a thousand. Each seed has a mix of its own: what
 /// happens all the time hides what happens rarely ("swarm testing").
-#[derive(Clone, Debug, Default)]
-pub struct Mix {
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Mix {
     /// A client acts between two system calls of the server.
-    preempted: u32,
+    pub(crate) preempted: u32,
     /// What is sent takes its time.
-    slow_network: bool,
+    pub(crate) slow_network: bool,
     /// epoll_wait(2) is interrupted.
-    interrupted: u32,
+    pub(crate) interrupted: u32,
     /// A client is named for nothing.
-    spurious: u32,
+    pub(crate) spurious: u32,
     /// The machine is suspended.
-    jumps: u32,
+    pub(crate) jumps: u32,
     /// Descriptors run out, and come back.
-    shortage: u32,
+    pub(crate) shortage: u32,
     /// The signal comes in the middle, and not at the end.
-    early_stop: u32,
+    pub(crate) early_stop: u32,
 }
 
 /// The world. It plays until everything has happened that was to happen, and then stops the server.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Clients {
-    clients: Vec<Client>,
-    mix: Mix,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) mix: Mix,
     watch: Watch,
-    waits: u32,
+    pub(crate) waits: u32,
     steps: u32,
     calls_at_wait: u64,
     /// When the shortage is over.
     shortage_ends: Option<Duration>,
     descriptors: usize,
     stop_sent: Option<Duration>,
+    /// How many mishaps there may still be, signals included.
+    pub(crate) mishaps_left: u32,
     over: bool,
 }
 
@@ -72,10 +77,22 @@ impl Clients {
             shortage: some(choices, 60),
             early_stop: some(choices, 40),
         };
-        let n = [1, 2, 2, 3, 4, 6, 12][choices.pick(7)];
-        let clients = (0..n).map(|_| Client::new(script(choices, &rules))).collect();
+        let n = [1, 2, 2, 3, 4, 6, MOST_CLIENTS][choices.pick(7)];
+        let mut scripts = Vec::new();
+        for name in 0..MOST_CLIENTS {
+            choices.next_section();
+            // The first possibility is that it does not come.
+            if name < n && choices.pick(16) > 0 {
+                scripts.push(script(choices, &rules));
+            }
+        }
+        Self::with(mix, scripts, rules)
+    }
+
+    /// A world with these clients.
+    pub(crate) fn with(mix: Mix, scripts: Vec<Script>, rules: Rules) -> Self {
         Self {
-            clients,
+            clients: scripts.into_iter().map(Client::new).collect(),
             mix,
             watch: Watch::new(rules),
             waits: 0,
@@ -84,12 +101,14 @@ impl Clients {
             shortage_ends: None,
             descriptors: usize::MAX,
             stop_sent: None,
+            mishaps_left: u32::MAX,
             over: false,
         }
     }
 
     /// Sets the kernel up as this world has it.
     pub fn prepare(&self, kernel: &mut Kernel) {
+        kernel.choices.next_section();
         kernel.slow_network = self.mix.slow_network;
         kernel.most_backlog = [128, 128, 1, 3][kernel.choices.pick(4)];
         kernel.shortage = [EMFILE, ENFILE, ENOBUFS][kernel.choices.pick(3)];
@@ -186,15 +205,22 @@ impl Clients {
         acts.chain(self.shortage_ends).min()
     }
 
+    /// Whether one of the things happens that happen so many times out of a thousand.
+    fn mishap(&mut self, kernel: &mut Kernel, per_mille: u32) -> bool {
+        let happens = kernel.choices.happens(if self.mishaps_left > 0 { per_mille } else { 0 });
+        self.mishaps_left -= u32::from(happens);
+        happens
+    }
+
     /// The small things that a kernel may do at any time.
     fn mishaps(&mut self, kernel: &mut Kernel) {
-        if kernel.choices.happens(self.mix.jumps) {
+        if self.mishap(kernel, self.mix.jumps) {
             let gap = [ms(3), ms(700), Duration::from_secs(60)][kernel.choices.pick(3)];
             kernel.tell(|| format!("the machine is suspended for {gap:?}"));
             kernel.now += gap;
             self.watch.jumped(kernel.now);
         }
-        if kernel.choices.happens(self.mix.spurious) && !kernel.connections.is_empty() {
+        if self.mishap(kernel, self.mix.spurious) && !kernel.connections.is_empty() {
             let id = kernel.choices.pick(kernel.connections.len());
             kernel.tell(|| format!("(connection {id} is named for nothing)"));
             kernel.name(id);
@@ -203,13 +229,13 @@ impl Clients {
             kernel.tell(|| "there are descriptors again".to_owned());
             self.shortage_ends = None;
             kernel.descriptors = self.descriptors;
-        } else if self.shortage_ends.is_none() && kernel.choices.happens(self.mix.shortage) {
+        } else if self.shortage_ends.is_none() && self.mishap(kernel, self.mix.shortage) {
             self.descriptors = kernel.descriptors;
             kernel.descriptors = kernel.choices.pick(2);
             self.shortage_ends = Some(kernel.now + ms([5, 300, 2_500][kernel.choices.pick(3)]));
             kernel.tell(|| "descriptors run out".to_owned());
         }
-        if kernel.choices.happens(self.mix.early_stop) {
+        if self.mishap(kernel, self.mix.early_stop) {
             self.stop(kernel);
         }
     }
@@ -245,11 +271,12 @@ impl World for Clients {
 
     fn wait(&mut self, kernel: &mut Kernel, timeout: Option<Duration>) -> io::Result<()> {
         (self.waits, self.calls_at_wait) = (self.waits + 1, kernel.calls);
+        kernel.choices.next_section();
         if self.watch.violation.is_some() || self.waits > MOST_WAITS || self.steps > MOST_STEPS {
             return self.history_is_over();
         }
         self.watch.waits(kernel, timeout, self.steps);
-        if kernel.choices.happens(self.mix.interrupted) {
+        if self.mishap(kernel, self.mix.interrupted) {
             kernel.tell(|| "epoll_wait: EINTR".to_owned());
             return Err(ErrorKind::Interrupted.into());
         }
@@ -257,7 +284,7 @@ impl World for Clients {
         loop {
             self.mishaps(kernel);
             // However much happens, the server gets to run again: the first choice is that nothing more does.
-            while kernel.choices.pick(3) > 0 && self.something_happens(kernel) {}
+            while kernel.choices.happens(667) && self.something_happens(kernel) {}
             if kernel.has_events() || wakes_at.is_some_and(|at| at <= kernel.now) {
                 return Ok(());
             }

@@ -15,7 +15,7 @@ pub const CLIENT: usize = 0;
 pub const SERVER: usize = 1;
 
 /// A connection, from the client's connect(2) on.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Connection {
     /// The client's end, and the server's.
     pub ends: [End; 2],
@@ -24,7 +24,7 @@ pub struct Connection {
 }
 
 /// What a poller watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The listening socket.
     Listener,
@@ -34,7 +34,7 @@ pub enum Source {
     Connection(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Watched {
     token: usize,
     interest: u32,
@@ -50,7 +50,7 @@ impl Watched {
 }
 
 /// One event, as epoll_wait(2) gives it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub struct Ready {
     /// As it was registered.
     pub token: usize,
@@ -59,7 +59,7 @@ pub struct Ready {
 }
 
 /// All that a kernel knows of one server and its clients.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Kernel {
     /// Where it takes its decisions from.
     pub choices: Choices,

@@ -50,10 +50,17 @@ pub trait World: std::any::Any {
     fn dialed(&mut self, kernel: &mut Kernel, id: usize, addr: SocketAddr) {
         let _ = (kernel, id, addr);
     }
+
+    /// These events the server has got.
+    fn polled(&mut self, _: &mut Kernel, _: &[kernel::Ready]) {}
+
+    /// A system call has failed, or has not. With [`World::after_call`] and [`World::polled`] that is all that the
+    /// server has got to know, except for the time.
+    fn answered(&mut self, _: &mut Kernel, _: Option<io::ErrorKind>) {}
 }
 
 /// A system call of the server about one client, and what came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     /// So many bytes; 0 is the end.
     Read(usize, Result<usize, io::ErrorKind>),

@@ -161,6 +161,7 @@ impl Poll {
         with(|kernel, world| {
             world.wait(kernel, timeout)?;
             kernel.take_events(events.capacity, &mut events.ready);
+            world.polled(kernel, &events.ready);
             events.events.extend(events.ready.iter().map(|&ready| event::Event(ready)));
             Ok(())
         })
@@ -216,7 +217,9 @@ fn call<T>(f: impl FnOnce(&mut Kernel, &mut dyn World) -> io::Result<T>) -> io::
     with(|kernel, world| {
         kernel.calls += 1;
         world.before_call(kernel);
-        f(kernel, world)
+        let answer = f(kernel, world);
+        world.answered(kernel, answer.as_ref().err().map(io::Error::kind));
+        answer
     })
     .unwrap_or_else(over)
 }

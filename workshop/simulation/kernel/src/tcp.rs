@@ -28,7 +28,7 @@ pub const ANY: u32 = u32::MAX;
 pub const DATA: u32 = IN | PRI;
 
 /// One end of a connection: the half that its kernel keeps.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct End {
     /// Arrived, and not read yet.
     pub rcvq: VecDeque<u8>,

@@ -1,0 +1,335 @@
+//! Every schedule of a small world, up to a bound.
+//!
+//! A seed draws one schedule out of more than anybody could count. In a small world, with two clients that do a few
+//! things each, all of them can be played, so long as they depart from the calmest one only so many times: a client
+//! acts between two system calls, something arrives late, the signal comes now. Each of these is one departure.
+//!
+//! We search depth-first. A schedule is its first decisions, and the calmest ones behind them; the next schedules are
+//! those that decide otherwise at one place behind the first decisions.
+//!
+//! Many schedules come to the same. So we write down each state in which the server makes a system call, and give up
+//! a schedule that comes to a state from which we have looked before, with as many departures left as now. What is a
+//! state? Of the kernel, the clients and the watch over the promises: all their fields. Of the server, whose fields we
+//! do not see: all that it has been answered so far, with the time. It draws no random numbers and looks at nothing
+//! else, so what it has been answered decides what it does. Two states are taken for the same if 64 bits of their
+//! hashes are; that two of a million different ones are is less likely than one in ten million.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::hash::{Hash, Hasher};
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use simulated_kernel::choices::{Choices, Decisions};
+use simulated_kernel::kernel::{EMFILE, Ready};
+use simulated_kernel::{Call, Kernel, World};
+
+use crate::client::{Ending, Reading, Script};
+use crate::properties::Rules;
+use crate::world::{Clients, Mix};
+use crate::{History, Stage, history, judge, options, outbox_limit, run, tell};
+
+/// How many different small worlds there are for a stage.
+pub fn small_worlds(stage: Stage) -> usize {
+    LIMITS * timings(stage) * TROUBLES * SCRIPTS * SCRIPTS
+}
+
+/// Room for as many clients as there are, and for one.
+const LIMITS: usize = 2;
+const TROUBLES: usize = 6;
+const SCRIPTS: usize = 8;
+
+/// So many mishaps happen in a small world at most, signals included.
+const MISHAPS: u32 = 2;
+
+fn timings(stage: Stage) -> usize {
+    match stage {
+        Stage::Five => 1,
+        Stage::Six => 3,
+    }
+}
+
+/// The decisions that make one of the small worlds.
+fn small_world(stage: Stage, number: usize) -> Decisions {
+    let mut left = number;
+    let mut digit = |of: usize| {
+        let digit = left % of;
+        left /= of;
+        digit as u32
+    };
+    let world = [SCRIPTS, SCRIPTS, TROUBLES, timings(stage), LIMITS].map(&mut digit);
+    Decisions(vec![world.to_vec()])
+}
+
+/// Plays one history in a small world. The first five decisions say in which.
+pub fn play_small(stage: Stage, choices: Choices, tell: bool) -> History {
+    let (rules, mut kernel, world) = prepare(stage, choices);
+    kernel.story = tell.then(Vec::new);
+    let head = if tell { tell::head(&rules, &world, &kernel) } else { Vec::new() };
+    let (mut kernel, mut world, end) = run(stage, options(&rules), kernel, Box::new(world));
+    judge(&mut kernel, &mut world, end);
+    history(kernel, &world, head)
+}
+
+/// Sets up a small world.
+fn prepare(stage: Stage, mut choices: Choices) -> (Rules, Kernel, Clients) {
+    let scripts = vec![script(choices.pick(SCRIPTS)), script(choices.pick(SCRIPTS))];
+    let mut mix = Mix { preempted: 1, early_stop: 1, ..Mix::default() };
+    match choices.pick(TROUBLES) {
+        0 => {}
+        1 => mix.slow_network = true,
+        2 => mix.interrupted = 1,
+        3 => mix.spurious = 1,
+        4 => mix.jumps = 1,
+        _ => mix.shortage = 1,
+    }
+    let second = Duration::from_secs(1);
+    let (status_interval, idle_timeout) = match (choices.pick(timings(stage)), stage) {
+        (_, Stage::Five) => (None, None),
+        (0, Stage::Six) => (Some(3_600 * second), None),
+        (1, Stage::Six) => (Some(3_600 * second), Some(second / 2)),
+        (_, Stage::Six) => (Some(second), None),
+    };
+    let max_connections = [1_000, 1][choices.pick(LIMITS)];
+    let outbox_limit = outbox_limit(stage);
+    let rules = Rules { max_connections, outbox_limit, status_interval, idle_timeout };
+    let mut kernel = Kernel::new(choices);
+    kernel.slow_network = mix.slow_network;
+    kernel.shortage = EMFILE;
+    let mut world = Clients::with(mix, scripts, rules.clone());
+    world.mishaps_left = MISHAPS;
+    (rules, kernel, world)
+}
+
+/// What a client of a small world does: three bytes at a time, and an end; or more than its kernel has room for.
+fn script(number: usize) -> Script {
+    use Ending::{Close, HalfClose, Reset, Stay};
+    let (writes, room, ending, reading) = match number {
+        0 => (vec![], 1_000, HalfClose, Reading::Eager),
+        1 => (vec![3], 1_000, HalfClose, Reading::Eager),
+        2 => (vec![3, 3], 1_000, HalfClose, Reading::Eager),
+        3 => (vec![3], 1_000, Close, Reading::Eager),
+        4 => (vec![3], 1_000, Reset, Reading::Eager),
+        5 => (vec![3], 1_000, Stay, Reading::Eager),
+        6 => (vec![5], 2, HalfClose, Reading::Eager),
+        _ => (vec![5], 2, Stay, Reading::Never),
+    };
+    Script {
+        comes_at: Duration::ZERO,
+        rcvbuf: room,
+        sndbuf: [room, room],
+        urgent: None,
+        writes,
+        pause: Duration::ZERO,
+        reading,
+        ending,
+    }
+}
+
+/// What an exploration has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Explored {
+    /// Schedules that were played.
+    pub schedules: u64,
+    /// How many of them came to a state that was known, and were given up there.
+    pub known: u64,
+    /// In how many places there would have been more, with more departures. 0: these were all.
+    pub beyond: u64,
+    /// The decisions of the first schedule that breaks a promise.
+    pub wrong: Option<Decisions>,
+}
+
+impl Explored {
+    /// Puts two together: of two worlds.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            schedules: self.schedules + other.schedules,
+            known: self.known + other.known,
+            beyond: self.beyond + other.beyond,
+            wrong: self.wrong.or(other.wrong),
+        }
+    }
+}
+
+/// Plays every schedule of one of the small worlds that departs at most so many times from the calmest one, up to the
+/// first one that breaks a promise. It asks `goes_on` before each.
+pub fn explore(
+    stage: Stage,
+    number: usize,
+    departures: u32,
+    mut goes_on: impl FnMut() -> bool,
+) -> Explored {
+    let mut explored = Explored::default();
+    let mut known = HashMap::new();
+    let mut ahead = vec![Branch::root(stage, number, departures)];
+    while let Some(branch) = ahead.pop().filter(|_| goes_on()) {
+        let played = play_branch(stage, &branch, &mut known);
+        explored.schedules += 1;
+        explored.known += u64::from(played.known);
+        if played.wrong {
+            explored.wrong = Some(played.choices.decisions().trimmed());
+            return explored;
+        }
+        explored.beyond += branch.follow(played.choices, &mut ahead);
+    }
+    explored
+}
+
+/// How many decisions say in which world we are.
+const SETTING: usize = 5;
+
+/// The beginning of a schedule: as another one, up to a place, and then otherwise.
+struct Branch {
+    like: Rc<Choices>,
+    place: usize,
+    choice: Option<u32>,
+    /// How many departures are left.
+    left: u32,
+}
+
+impl Branch {
+    /// The calmest schedule.
+    fn root(stage: Stage, number: usize, departures: u32) -> Self {
+        let mut world = Choices::repeat(small_world(stage, number));
+        for _ in 0..SETTING {
+            world.pick(usize::MAX >> 32);
+        }
+        Self { like: Rc::new(world), place: SETTING, choice: None, left: departures }
+    }
+
+    fn decisions(&self) -> Decisions {
+        let mut decisions = self.like.first_decisions(self.place);
+        decisions.0.last_mut().expect("a section at least").extend(self.choice);
+        decisions
+    }
+
+    /// How many decisions these are.
+    fn made(&self) -> usize {
+        self.place + usize::from(self.choice.is_some())
+    }
+
+    /// The branches that leave it behind its last decision. Returns how many there are that we do not follow.
+    fn follow(&self, played: Choices, ahead: &mut Vec<Branch>) -> u64 {
+        let like = Rc::new(played);
+        let behind = like.made().iter().enumerate().skip(self.made());
+        let others =
+            behind.flat_map(|(place, &(_, of))| (1..of).map(move |choice| (place, choice)));
+        if self.left == 0 {
+            return others.count() as u64;
+        }
+        ahead.extend(others.map(|(place, choice)| Branch {
+            like: Rc::clone(&like),
+            place,
+            choice: Some(choice),
+            left: if self.left == u32::MAX { u32::MAX } else { self.left - 1 },
+        }));
+        0
+    }
+}
+
+struct Played {
+    choices: Choices,
+    wrong: bool,
+    known: bool,
+}
+
+/// The states that we have looked from, by their hashes, and with how many departures left.
+type Known = HashMap<u64, u32>;
+
+fn play_branch(stage: Stage, branch: &Branch, known: &mut Known) -> Played {
+    let (rules, kernel, world) = prepare(stage, Choices::repeat(branch.decisions()));
+    let looked = Looked {
+        world,
+        answers: DefaultHasher::new(),
+        made: branch.made(),
+        left: branch.left,
+        known: std::mem::take(known),
+        is_known: false,
+    };
+    let (mut kernel, mut looked, end) = run(stage, options(&rules), kernel, Box::new(looked));
+    *known = std::mem::take(&mut looked.known);
+    // A history that was given up is not to be judged: it has broken nothing up to there, and its end is our doing.
+    if !looked.is_known {
+        judge(&mut kernel, &mut looked.world, end);
+    }
+    let wrong = !looked.is_known && looked.world.violation().is_some();
+    Played { choices: kernel.choices, wrong, known: looked.is_known }
+}
+
+/// A world, and an eye on the states that it comes to.
+struct Looked {
+    world: Clients,
+    /// All that the server has got to know.
+    answers: DefaultHasher,
+    /// So many decisions are the branch, and with so many more departures.
+    made: usize,
+    left: u32,
+    known: Known,
+    /// This state is known.
+    is_known: bool,
+}
+
+impl Looked {
+    /// Whether everything that can come of this state has been looked at, or will be.
+    fn is_known(&mut self, kernel: &Kernel, where_we_are: impl Hash) -> bool {
+        // Here another branch has been.
+        if self.is_known || kernel.choices.made().len() < self.made {
+            return self.is_known;
+        }
+        let mut state = self.answers.clone();
+        (where_we_are, kernel, &self.world).hash(&mut state);
+        match self.known.entry(state.finish()) {
+            Entry::Occupied(left) if *left.get() >= self.left => self.is_known = true,
+            Entry::Occupied(mut left) => drop(left.insert(self.left)),
+            Entry::Vacant(place) => drop(place.insert(self.left)),
+        }
+        self.is_known
+    }
+
+    fn note(&mut self, answer: impl Hash) {
+        answer.hash(&mut self.answers);
+    }
+}
+
+impl World for Looked {
+    fn before_call(&mut self, kernel: &mut Kernel) {
+        if self.is_known(kernel, "before a call") {
+            std::panic::resume_unwind(Box::new("a known state"));
+        }
+        self.world.before_call(kernel);
+        self.note(kernel.now);
+    }
+
+    fn wait(&mut self, kernel: &mut Kernel, timeout: Option<Duration>) -> io::Result<()> {
+        if self.is_known(kernel, ("before a wait", timeout)) {
+            return Err(io::Error::other("a known state"));
+        }
+        let end = self.world.wait(kernel, timeout);
+        self.note((kernel.now, end.as_ref().err().map(io::Error::kind)));
+        end
+    }
+
+    fn turn_ends(&mut self, kernel: &mut Kernel, clients: usize) {
+        self.world.turn_ends(kernel, clients);
+    }
+
+    fn reported(&mut self, kernel: &mut Kernel, end: &io::Result<()>) {
+        self.world.reported(kernel, end);
+    }
+
+    fn after_call(&mut self, kernel: &mut Kernel, call: Call) {
+        self.note(call);
+        self.world.after_call(kernel, call);
+    }
+
+    fn polled(&mut self, kernel: &mut Kernel, events: &[Ready]) {
+        self.note(events);
+        self.world.polled(kernel, events);
+    }
+
+    fn answered(&mut self, kernel: &mut Kernel, error: Option<ErrorKind>) {
+        self.note(error);
+        self.world.answered(kernel, error);
+    }
+}
