@@ -365,7 +365,7 @@ impl Talk {
             "sent {} bytes and a reset; is the server still there?",
             grouped(CHUNK as u64)
         ));
-        let mut next = connect(peer).context("nobody listens any more")?;
+        let mut next = connect(peer).context("no server listens any more")?;
         next.set_read_timeout(Some(self.end))?;
         next.write_all(b"?")?;
         match next.read_exact(&mut [0]) {
