@@ -36,6 +36,11 @@ impl Screen {
         self.paint("1", text)
     }
 
+    /// For what stands beside the text and is not the text.
+    pub(crate) fn dim(&self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
     /// Green, and at least `width` wide.
     pub(crate) fn good(&self, text: &str, width: usize) -> String {
         self.paint("32", &format!("{text:<width$}"))
