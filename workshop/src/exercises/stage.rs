@@ -200,27 +200,43 @@ impl Place {
     pub(crate) fn leftovers(&self, exercise: &Exercise) -> Option<Leftover> {
         let first = self.first(exercise).ok()?;
         let mine = Sources::read(&self.root, &exercise.sources).ok()?;
-        if mine == first {
-            return None;
-        }
         let all = in_the_same_sources(self, exercise).ok()?;
         let patches: Vec<_> =
-            all.iter().filter_map(|other| Some((other, patch(self, other.number).ok()?))).collect();
-        let is_exactly = |patch: &str| first.with(patch).is_ok_and(|patched| patched == mine);
-        // It cannot be put in, and can be taken out. Of most faults only one of the two is true.
-        let is_among = |patch: &str| mine.with(patch).is_err() && mine.without(patch).is_ok();
-        if let Some((other, _)) = patches.iter().find(|(_, patch)| is_exactly(patch)) {
-            let is_own = other.number == exercise.number;
-            return (!is_own).then_some(Leftover::Patch(other.number, other.kind));
-        }
-        let among = patches
-            .iter()
-            .find(|(other, patch)| other.number != exercise.number && is_among(patch));
-        Some(match among {
-            Some((other, _)) => Leftover::Among(other.number, other.kind),
-            None => Leftover::Changes(first.files_that_differ(&mine)),
-        })
+            all.iter().filter_map(|other| Known::read(self, other).ok()).collect();
+        leftover(&first, &mine, exercise.number, &patches)
     }
+}
+
+/// A patch, and the exercise that it is of.
+struct Known {
+    number: Number,
+    kind: Kind,
+    patch: String,
+}
+
+impl Known {
+    fn read(place: &Place, exercise: &Exercise) -> anyhow::Result<Self> {
+        let Exercise { number, kind, .. } = *exercise;
+        Ok(Self { number, kind, patch: patch(place, number)? })
+    }
+}
+
+/// Which of the patches is in `mine`, if it is not the one of `own`.
+fn leftover(first: &Sources, mine: &Sources, own: Number, patches: &[Known]) -> Option<Leftover> {
+    if mine == first {
+        return None;
+    }
+    let is_exactly = |patch: &str| first.with(patch).is_ok_and(|patched| patched == *mine);
+    if let Some(known) = patches.iter().find(|known| is_exactly(&known.patch)) {
+        return (known.number != own).then_some(Leftover::Patch(known.number, known.kind));
+    }
+    // It can be taken out, and cannot be put in. Where nothing is known of it the second is false.
+    let is_among = |patch: &str| mine.without(patch).is_ok() && mine.with(patch).is_err();
+    let mut others = patches.iter().filter(|known| known.number != own);
+    Some(match others.find(|known| is_among(&known.patch)) {
+        Some(known) => Leftover::Among(known.number, known.kind),
+        None => Leftover::Changes(first.files_that_differ(mine)),
+    })
 }
 
 /// Says what is in the stage that the task does not reckon with, and what to do about it.
@@ -234,5 +250,74 @@ pub(crate) fn tell_leftover(place: &Place, screen: &Screen, exercise: &Exercise)
             say!("If they are not for this exercise, save them and begin: {begin}")
         }
         _ => say!("To save that and begin from the first state: {begin}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every folder with exercises in this checkout, and their patches.
+    fn stages() -> Vec<(Sources, Vec<Known>)> {
+        let place = Place::find().unwrap();
+        let mut exercises = place.exercises().unwrap();
+        exercises.sort_by(|a, b| a.sources.cmp(&b.sources));
+        exercises
+            .chunk_by(|a, b| a.sources == b.sources)
+            .map(|group| {
+                let sources = Sources::read(&place.root, &group[0].sources).unwrap();
+                (sources, group.iter().map(|e| Known::read(&place, e).unwrap()).collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn of_each_exercise_the_leftover_is_told_from_that_of_every_other() {
+        for (first, patches) in stages() {
+            for Known { number: own, .. } in &patches {
+                assert_eq!(leftover(&first, &first, *own, &patches), None);
+            }
+            for Known { number, kind, patch } in &patches {
+                let mine = first.with(patch).unwrap();
+                for Known { number: own, .. } in &patches {
+                    let expected = (own != number).then_some(Leftover::Patch(*number, *kind));
+                    assert_eq!(leftover(&first, &mine, *own, &patches), expected);
+                }
+            }
+        }
+    }
+
+    /// A solution that is nearly the page's is not taken for the patch of another exercise.
+    #[test]
+    fn of_each_exercise_a_leftover_among_other_changes_is_its_own_and_no_other() {
+        for (first, patches) in stages() {
+            for Known { number, kind, patch } in &patches {
+                let mut mine = first.with(patch).unwrap();
+                mine.add("mine.rs", "// mine\n");
+                for Known { number: own, .. } in &patches {
+                    let expected = match own == number {
+                        true => Leftover::Changes(first.files_that_differ(&mine)),
+                        false => Leftover::Among(*number, *kind),
+                    };
+                    assert_eq!(leftover(&first, &mine, *own, &patches), Some(expected));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_leftover_is_told_in_a_sentence() {
+        let number = "5.1".parse().unwrap();
+        let said = [
+            Leftover::Patch(number, Kind::Break),
+            Leftover::Among(number, Kind::Build),
+            Leftover::Changes(vec!["a.rs".to_owned(), "b.rs".to_owned()]),
+        ];
+        let expected = [
+            "the fault of 5.1 is still in",
+            "the solution of 5.1 is still in, among other changes",
+            "there are changes in a.rs, b.rs",
+        ];
+        assert_eq!(said.map(|leftover| leftover.to_string()), expected);
     }
 }
