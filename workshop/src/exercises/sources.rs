@@ -94,7 +94,7 @@ impl Sources {
         };
         let path = new.as_ref().or(old.as_ref()).context("the patch names no file")?;
         let after = diffy::apply(&before, patch);
-        let after = after.with_context(|| format!("{path} has other lines than the patch"))?;
+        let after = after.ok().with_context(|| format!("{path} has other lines than the patch"))?;
         match new {
             Some(path) => {
                 ensure!(!self.0.contains_key(&path), "{path} is there already");

@@ -36,7 +36,22 @@ fn save(place: &Place, exercise: &Exercise, first: &Sources) -> anyhow::Result<(
     if patch.is_empty() {
         return Ok(());
     }
-    let number = last_begun(place, exercise)?;
+    // Saved before, brought back, and not changed since.
+    let is_same = |(name, _): &&(String, Number)| {
+        fs::read_to_string(place.kept("saved").join(name).join(PATCH)).is_ok_and(|old| old == patch)
+    };
+    let name = match saved(place).iter().rfind(is_same) {
+        Some((name, _)) => name.clone(),
+        None => save_as_new(place, exercise_of(place, exercise, first, &mine)?, &patch)?,
+    };
+    say!("Your changes are saved. To bring them back: {TOOL} resume {name}");
+    Ok(())
+}
+
+/// The file in a folder of `.workshop/saved`.
+const PATCH: &str = "changes.patch";
+
+fn save_as_new(place: &Place, number: Number, patch: &str) -> anyhow::Result<String> {
     let time = timestamp(SystemTime::now());
     // Two in one second: a script, or a test.
     let mut names = (0..).map(|n| match n {
@@ -45,19 +60,29 @@ fn save(place: &Place, exercise: &Exercise, first: &Sources) -> anyhow::Result<(
     });
     let name = names.find(|name| !place.kept("saved").join(name).exists());
     let name = name.context("no name is free")?;
-    write(&place.kept("saved").join(&name).join(PATCH), &patch)?;
-    say!("Your changes are saved. To bring them back: {TOOL} resume {name}");
-    Ok(())
+    write(&place.kept("saved").join(&name).join(PATCH), patch)?;
+    Ok(name)
 }
 
-/// The file in a folder of `.workshop/saved`.
-const PATCH: &str = "changes.patch";
-
-/// The exercise that the changes are most likely made for: of all in these sources, the one begun last.
-fn last_begun(place: &Place, exercise: &Exercise) -> anyhow::Result<Number> {
+/// The exercise that the changes are most likely made for: the one whose patch they are, or else the last
+/// one that was begun before the last change.
+fn exercise_of(
+    place: &Place,
+    exercise: &Exercise,
+    first: &Sources,
+    mine: &Sources,
+) -> anyhow::Result<Number> {
+    match place.leftovers(exercise) {
+        Some(Leftover::Patch(number, _) | Leftover::Among(number, _)) => return Ok(number),
+        None => return Ok(exercise.number),
+        Some(Leftover::Changes(_)) => {}
+    }
+    let changed = |file: &String| fs::metadata(place.root.join(file)).ok()?.modified().ok();
+    let last_change = first.files_that_differ(mine).iter().filter_map(changed).max();
     let begun = in_the_same_sources(place, exercise)?
         .into_iter()
         .filter_map(|other| Some((place.started(other.number)?, other.number)))
+        .filter(|(begun, _)| last_change.is_none_or(|last_change| *begun <= last_change))
         .max();
     Ok(begun.map_or(exercise.number, |(_, number)| number))
 }
@@ -120,6 +145,9 @@ pub(crate) fn apply(place: &Place, number: Number) -> anyhow::Result<ExitCode> {
     let patch = patch(place, number)?;
     let mine = Sources::read(&place.root, &exercise.sources)?;
     let what = what(exercise.kind);
+    if let Some(left @ (Leftover::Patch(..) | Leftover::Among(..))) = place.leftovers(&exercise) {
+        bail!("{left}; `{TOOL} start {number}` saves that and begins again");
+    }
     match mine.with(&patch) {
         Ok(patched) => patched.put(&place.root, &exercise.sources)?,
         Err(_) if mine.without(&patch).is_ok() => {
