@@ -285,7 +285,12 @@ fn what_another_exercise_has_left_is_told_before_the_next_one_begins() {
     }
     // Of its own exercise it is no leftover.
     assert!(!checkout.says(&["show", "1.2"]).contains("still in"));
-    let back = command_behind("To bring them back: ", &checkout.says(&["start", "1.1"]));
+    let started = checkout.says(&["start", "1.1"]);
+    assert!(
+        started.starts_with("In stage1-blocking/src the fault of 1.2 is still in.\n"),
+        "{started}"
+    );
+    let back = command_behind("To bring them back: ", &started);
     assert!(back[1].ends_with("-1.2"), "saved as {back:?}");
 }
 
@@ -393,15 +398,15 @@ fn another_repository_around_the_checkout_is_not_asked() {
         return;
     }
     let outside = Checkout::new("around");
-    let inside = Checkout::new("around/inside");
-    outside.shell("git init -q . && git add docs && git commit -qm a");
+    outside.shell("git init -q . && git add docs && git commit -qm a && git clone -q . clone");
+    let inside = Checkout::new("around/clone/inside");
     let list = |checkout: &Checkout| {
         let mut command = checkout.command(&["list"]);
         command.env_remove("GIT_CEILING_DIRECTORIES").output().expect("the tool")
     };
     assert!(list(&inside).status.success());
     inside.write(SOURCE, &FIRST.replace("wrong", "mine"));
-    outside.shell("git commit -q --allow-empty -m b");
+    outside.shell("git commit -q --allow-empty -m b && git -C clone pull -q");
     assert!(list(&inside).status.success());
     inside.says(&["reset", "1.1"]);
     assert_eq!(inside.source(), FIRST);

@@ -18,15 +18,9 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// The last commit that is not the learner's own, or else the last one. `None`: git does not know this
-    /// folder, as when it was unpacked inside of another repository.
+    /// The last commit that is not the learner's own, or else the last one. It may be one of another
+    /// repository, which this checkout was unpacked in.
     pub(crate) fn find(root: &Path) -> Option<Self> {
-        let base = Self::last(root)?;
-        let manifest = format!("{}:./Cargo.toml", base.commit);
-        git(root, &["cat-file", "-e", &manifest]).ok().map(|_| base)
-    }
-
-    fn last(root: &Path) -> Option<Self> {
         let with = |theirs| git(root, &["merge-base", "HEAD", theirs]).ok();
         if let Some(commit) = ["@{upstream}", "origin/HEAD"].into_iter().find_map(with) {
             return Some(Self { commit, is_theirs: true });

@@ -171,11 +171,7 @@ pub(crate) fn ask(
         None if is_asked || !io::stdin().is_terminal() || !io::stdout().is_terminal() => {
             return Ok(None);
         }
-        None => match answers(&mut io::stdin().lock(), screen, &choice(exercise, &names))? {
-            Answers::End => return Ok(None),
-            Answers::Skipped => None,
-            Answers::Given(predicted) => Some(predicted),
-        },
+        None => answers(&mut io::stdin().lock(), screen, &choice(exercise, &names))?,
     };
     // Empty: there was a question and no answer, so there is no other question.
     let text = predicted.clone().map(String::from).unwrap_or_default();
@@ -197,30 +193,19 @@ fn checked(given: &Prediction, names: &[String]) -> anyhow::Result<Prediction> {
     Ok(given.clone())
 }
 
-/// How the questions were answered.
-#[derive(Debug, PartialEq)]
-enum Answers {
-    Given(Prediction),
-    /// An empty line: no prediction.
-    Skipped,
-    /// Nobody types: the end of the input.
-    End,
-}
-
-fn answers(input: &mut impl BufRead, screen: &Screen, tests: &[String]) -> anyhow::Result<Answers> {
+/// Asks both questions. `None`: an empty line, or the end of the input, for an answer to the first.
+fn answers(
+    input: &mut impl BufRead,
+    screen: &Screen,
+    tests: &[String],
+) -> anyhow::Result<Option<Prediction>> {
     say!("\n{}", screen.strong("Before the test runs: what do you expect?"));
     let ways = How::ALL.map(|how| format!("{how:<15}  {}", how.meaning()));
-    let how = match pick(input, "How does the test fail?", &ways)? {
-        Ok(i) => How::ALL[i],
-        Err(none) => return Ok(none),
-    };
-    let test = match pick(input, "Which of these tests goes red?", tests)? {
-        Ok(i) => Some(tests[i].clone()),
-        Err(Answers::End) => return Ok(Answers::End),
-        Err(_) => None,
-    };
+    let Some(i) = pick(input, "How does the test fail?", &ways)? else { return Ok(None) };
+    let how = How::ALL[i];
+    let test = pick(input, "Which of these tests goes red?", tests)?.map(|i| tests[i].clone());
     say!("");
-    Ok(Answers::Given(Prediction { how, test }))
+    Ok(Some(Prediction { how, test }))
 }
 
 /// Asks until the answer is the number of an option, or nothing.
@@ -228,24 +213,17 @@ fn pick(
     input: &mut impl BufRead,
     question: &str,
     options: &[String],
-) -> anyhow::Result<Result<usize, Answers>> {
+) -> anyhow::Result<Option<usize>> {
     say!("\n{question}");
     options.iter().enumerate().for_each(|(i, option)| say!("  {}  {option}", i + 1));
     loop {
         say!("A number from 1 to {}, or Enter for no prediction:", options.len());
         let mut line = String::new();
-        if input.read_line(&mut line).context("cannot read stdin")? == 0 {
-            return Ok(Err(Answers::End));
-        }
-        match line.trim() {
-            "" => return Ok(Err(Answers::Skipped)),
-            text => {
-                if let Ok(number @ 1..) = text.parse::<usize>()
-                    && number <= options.len()
-                {
-                    return Ok(Ok(number - 1));
-                }
-            }
+        input.read_line(&mut line).context("cannot read stdin")?;
+        match line.trim().parse::<usize>() {
+            Ok(number) if (1..=options.len()).contains(&number) => return Ok(Some(number - 1)),
+            _ if line.trim().is_empty() => return Ok(None),
+            _ => {}
         }
     }
 }
@@ -402,7 +380,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_answers(typed: &str, expected: Answers) {
+    fn check_answers(typed: &str, expected: Option<Prediction>) {
         let tests = ["a", "b", "c", "d"].map(str::to_owned);
         let answers = answers(&mut typed.as_bytes(), &Screen::new(), &tests).unwrap();
         assert_eq!(answers, expected);
@@ -410,12 +388,12 @@ mod tests {
 
     #[test]
     fn what_is_typed_is_the_number_of_an_option_or_nothing() {
-        check_answers("4\n2\n", Answers::Given(Prediction::new(How::Silence, "b")));
-        check_answers("0\n6\nx\n 3 \n5\n1\n", Answers::Given(Prediction::new(How::Spin, "a")));
-        check_answers("4\n\n", Answers::Given(Prediction { how: How::Silence, test: None }));
-        check_answers("\n", Answers::Skipped);
-        check_answers("", Answers::End);
-        check_answers("4\n", Answers::End);
+        check_answers("4\n2\n", Some(Prediction::new(How::Silence, "b")));
+        check_answers("0\n6\nx\n 3 \n5\n1\n", Some(Prediction::new(How::Spin, "a")));
+        check_answers("4\n\n", Some(Prediction { how: How::Silence, test: None }));
+        check_answers("\n", None);
+        check_answers("", None);
+        check_answers("4\n", Some(Prediction { how: How::Silence, test: None }));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(crate) fn reset(place: &Place, number: Number) -> anyhow::Result<ExitCode> {
 /// Saves the learner's changes, and puts the stage into its first state.
 pub(crate) fn put_first(place: &Place, exercise: &Exercise) -> anyhow::Result<()> {
     let first = place.first(exercise)?;
+    if let Some(left @ (Leftover::Patch(..) | Leftover::Among(..))) = place.leftovers(exercise) {
+        say!("In {} {left}.", exercise.sources);
+    }
     save(place, exercise, &first)?;
     first.put(&place.root, &exercise.sources)?;
     say!("{} is in its first state.", exercise.sources);
@@ -331,6 +334,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn changes_elsewhere_are_no_leftover_of_any_exercise() {
+        for (first, patches) in stages() {
+            let mut mine = first.clone();
+            mine.add("mine.rs", "// mine\n");
+            for Known { number, .. } in &patches {
+                let expected = Leftover::Changes(vec!["mine.rs".to_owned()]);
+                assert_eq!(leftover(&first, &mine, *number, &patches), Some(expected));
+            }
+        }
+    }
+
+    /// What the patch leaves behind stands in the first state as well, at another place.
+    #[test]
+    fn a_patch_that_can_still_be_put_in_is_not_in() {
+        let sources = |text: &str| {
+            let mut sources = Sources::default();
+            sources.add("a.rs", text);
+            sources
+        };
+        let first = sources("a\nx\nb\na\nb\n");
+        let number = |text: &str| text.parse::<Number>().unwrap();
+        let patch = "--- a/a.rs\n+++ b/a.rs\n@@ -1,3 +1,2 @@\n a\n-x\n b\n".to_owned();
+        let patches = [Known { number: number("5.1"), kind: Kind::Break, patch }];
+        let left = leftover(&first, &sources("a\nx\nb\na\nb\nc\n"), number("5.2"), &patches);
+        assert_eq!(left, Some(Leftover::Changes(vec!["a.rs".to_owned()])));
     }
 
     #[test]
