@@ -442,7 +442,7 @@ fn what_is_done_stays_done_with_the_solution_and_wherever_the_folder_is() {
     let patch = fs::read_to_string(renamed.0.join(".workshop/done/1.1.patch")).expect("a patch");
     assert!(patch.contains("+    print!(\"all right\");"), "{patch}");
     let summary = renamed.says(&["summary", "s.html"]);
-    assert!(summary.starts_with("1 of 2 exercises done, 1 of 10 min.\n"), "{summary}");
+    assert!(summary.starts_with("1 of 2 exercises done, 1 min (planned: 10).\n"), "{summary}");
     let page = fs::read_to_string(renamed.0.join("s.html")).expect("a page");
     assert!(page.contains("<li>Why <code>say</code>?</li>"), "{page}");
 }
@@ -456,14 +456,14 @@ fn what_an_older_tool_remembers_is_taken_over_once() {
     assert!(checkout.says(&["hint", "1.2"]).contains("Hint 3"));
     let summary = checkout.says(&["summary"]);
     assert!(
-        summary.starts_with("1 of 2 exercises done, 0 of 10 min, and 1 of unknown"),
+        summary.starts_with("1 of 2 exercises done, 0 min (planned: 10), and 1 of unknown"),
         "{summary}"
     );
     fs::remove_dir_all(checkout.0.join(".workshop")).expect("it was there");
     assert!(checkout.says(&["list"]).contains(" 0 done."), "it has come back");
 }
 
-/// root may write everywhere. So if we are root, somebody else runs the tool.
+/// root may write everywhere. So root runs the tool as another user.
 #[cfg(unix)]
 #[test]
 fn in_a_checkout_that_cannot_be_written_everything_is_shown_and_then_a_note() {
@@ -490,7 +490,7 @@ fn in_a_checkout_that_cannot_be_written_everything_is_shown_and_then_a_note() {
     let tried = run(&["list"]);
     if is_root && !tried.is_ok_and(|output| output.status.success()) {
         only_read(0o755);
-        return skipped("root, and nobody else can run the tool");
+        return skipped("root, and no other user can run the tool");
     }
     for (args, shown) in [(["show", "1.1"], "## The task"), (["hint", "1.1"], "Hint 1\nLook.")] {
         let said = said(&run(&args).expect("the tool"));
@@ -699,7 +699,9 @@ fn keys_work_while_it_watches_and_the_terminal_is_as_usual_afterwards() {
         person.types("s");
         person.sees("It is said.");
         person.types("r");
-        person.sees_times(2, "red after");
+        person.sees_times(2, "Watching");
+        // This terminal is not the one that controls the tool. So while a check runs, Ctrl-C is no signal.
+        eventually("keys are passed on at once", || !person.is_as_usual());
         person.types(end);
         watch.ends();
         assert!(person.is_as_usual(), "{}", person.screen());

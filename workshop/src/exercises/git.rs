@@ -1,4 +1,4 @@
-//! What git knows of the stages as they were given. It need not be there: then nobody asks it again.
+//! What git knows of the stages as they were given. Where it is not there, the tool does without.
 
 use std::io::{BufRead, Write};
 use std::path::Path;

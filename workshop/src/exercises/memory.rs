@@ -11,7 +11,7 @@ use super::predict::Prediction;
 use super::screen::say;
 use super::sources::{Sources, write};
 
-/// Longer than this nobody works at an exercise: there was a night or a meal in between.
+/// No exercise takes longer. If it does, there was a night or a meal in between.
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
 
 /// What we remember of an exercise that is done.
@@ -20,9 +20,9 @@ const LONGEST: Duration = Duration::from_secs(4 * 3600);
 pub(crate) struct Done {
     /// The day, as in 2025-06-30. An older version of this tool did not write it down.
     pub(crate) day: Option<String>,
-    /// From when the task was shown. `None`: nobody knows.
+    /// From when the task was shown. `None`: unknown.
     pub(crate) minutes: Option<u64>,
-    /// What the page has been predicted beside: how the test failed, and which.
+    /// How the test failed, and which: to be compared with the prediction.
     pub(crate) seen: Option<Prediction>,
     /// The sources were those of the patch, to the byte.
     pub(crate) is_the_patch: bool,

@@ -322,7 +322,10 @@ fn verdict(screen: &Screen, predicted: &Prediction, seen: &Prediction) -> String
             "It fails as you expected, in another test. Why in that one?".to_owned()
         }
         ((false, _), _) => {
-            format!("{} What did you take the server for?", screen.bad("Not as predicted.", 0))
+            format!(
+                "{} What did you expect the server to do, and why?",
+                screen.bad("Not as predicted.", 0)
+            )
         }
     }
 }

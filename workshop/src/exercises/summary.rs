@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::memory::Done;
-use super::page::Exercise;
+use super::page::{Exercise, Kind};
 use super::place::Place;
 use super::predict::{self, Prediction};
 use super::screen::say;
@@ -28,14 +28,16 @@ impl Entry {
         self.compared().is_some_and(|(predicted, seen)| !is_right(predicted, seen))
     }
 
-    /// "12 of 15 min"
+    /// "12 min (planned: 15)"
     fn time(&self) -> String {
         let minutes = self.done.minutes.map_or("?".to_owned(), |minutes| minutes.to_string());
-        format!("{minutes} of {} min", self.exercise.minutes)
+        format!("{minutes} min (planned: {})", self.exercise.minutes)
     }
 
     fn help(&self) -> String {
-        let solution = if self.done.is_the_patch { ", as in the solution" } else { "" };
+        // A fault is planted as the page says it; that is no help.
+        let is_solution = self.done.is_the_patch && self.exercise.kind == Kind::Build;
+        let solution = if is_solution { ", the page's solution" } else { "" };
         match self.hints {
             0 => format!("no hint{solution}"),
             1 => format!("1 hint{solution}"),
@@ -44,7 +46,7 @@ impl Entry {
     }
 }
 
-/// Right in what was predicted. Who named no test cannot have named a wrong one.
+/// Right in all that was predicted. A prediction need not name a test.
 fn is_right(predicted: &Prediction, seen: &Prediction) -> bool {
     let (how, test) = predicted.agrees(seen);
     how && (test || predicted.test.is_none())
@@ -80,7 +82,7 @@ fn sum_in_words(entries: &[Entry]) -> String {
         0 => String::new(),
         n => format!(", and {n} of unknown time"),
     };
-    format!("{took} of {planned} min{unknown}")
+    format!("{took} min (planned: {planned}){unknown}")
 }
 
 fn chapters(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
@@ -93,7 +95,7 @@ fn text(entries: &[Entry], all: usize) -> Vec<String> {
         vec![format!("{} of {all} exercises done, {}.", entries.len(), sum_in_words(entries))];
     let wrong: Vec<_> = entries.iter().filter(|entry| entry.was_wrong()).collect();
     if !wrong.is_empty() {
-        lines.push("\nPredicted otherwise than seen:".to_owned());
+        lines.push("\nPredictions that were wrong:".to_owned());
     }
     for (entry, (predicted, seen)) in wrong.iter().filter_map(|e| Some((e, e.compared()?))) {
         lines.push(format!("{:>5}  {}", entry.exercise.number.to_string(), entry.exercise.title));
@@ -122,8 +124,8 @@ fn page(entries: &[Entry], all: usize) -> String {
         format!("<h1>What I have done</h1>\n<p>{count} of {all} exercises, {sum}.</p>\n");
     let wrong: Vec<_> = entries.iter().filter(|entry| entry.was_wrong()).collect();
     if !wrong.is_empty() {
-        body += "<section class=\"wrong\">\n<h2>Predicted otherwise than seen</h2>\n";
-        body += "<p>These are worth a talk: what did you take the server for?</p>\n";
+        body += "<section class=\"wrong\">\n<h2>Predictions that were wrong</h2>\n";
+        body += "<p>These are worth a talk: what did you expect the server to do, and why?</p>\n";
         wrong.iter().for_each(|entry| body += &article(entry));
         body += "</section>\n";
     }
@@ -229,10 +231,12 @@ mod tests {
         ];
         let text = text(&entries, 30).join("\n");
         assert!(
-            text.starts_with("5 of 30 exercises done, 22 of 50 min, and 1 of unknown time."),
+            text.starts_with(
+                "5 of 30 exercises done, 22 min (planned: 50), and 1 of unknown time."
+            ),
             "{text}"
         );
-        let (wrong, chapters) = text.split_once("\nChapter 5: 7 of 20 min").unwrap();
+        let (wrong, chapters) = text.split_once("\nChapter 5: 7 min (planned: 20)").unwrap();
         let is_wrong = |number: &str| wrong.contains(&format!("\n  {number}  "));
         assert_eq!(
             ["5.1", "5.2", "6.1", "6.2", "6.3"].map(is_wrong),
@@ -243,12 +247,15 @@ mod tests {
                 "predicted: a spin in right_test\n       seen:      silence in right_test"
             )
         );
-        assert!(chapters.contains("Last words: 7 of 10 min, 1 hint, predicted\n"), "{text}");
-        assert!(chapters.contains("Last words: ? of 10 min, 1 hint\n"), "{text}");
+        assert!(
+            chapters.contains("Last words: 7 min (planned: 10), 1 hint, predicted\n"),
+            "{text}"
+        );
+        assert!(chapters.contains("Last words: ? min (planned: 10), 1 hint\n"), "{text}");
         let page = page(&entries, 30);
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}: {page}"));
         let order = [
-            at("Predicted otherwise than seen"),
+            at("Predictions that were wrong"),
             at("<h3>5.2 "),
             at("<h3>6.1 "),
             at("Chapter 5"),

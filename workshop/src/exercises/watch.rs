@@ -45,7 +45,7 @@ pub(crate) fn watch(
     if has_keys {
         thread::spawn(move || tell_of_keys(&tell));
     }
-    let mut work = OnTheExercise { place, screen, exercise, has_keys };
+    let mut work = OnTheExercise { place, screen, exercise, has_keys, raw: None };
     follow(&mut work, &news, until_done);
     Ok(ExitCode::SUCCESS)
 }
@@ -169,6 +169,8 @@ struct OnTheExercise<'a> {
     screen: &'a Screen,
     exercise: Exercise,
     has_keys: bool,
+    /// While we wait. What is printed needs the terminal as it was, and a check needs its Ctrl-C.
+    raw: Option<RawMode>,
 }
 
 /// Each file, when it was written, and what is in it: a clock may be coarse.
@@ -189,6 +191,7 @@ impl Work for OnTheExercise<'_> {
     }
 
     fn check(&mut self) -> bool {
+        self.raw = None;
         self.screen.clear();
         let checked = predict_and_check(self.place, self.screen, self.exercise.number, None);
         let done = match checked {
@@ -208,16 +211,19 @@ impl Work for OnTheExercise<'_> {
     }
 
     fn hint(&mut self) {
+        self.raw = None;
         say!("");
         let _ = hint(self.place, self.screen, self.exercise.number);
         self.tell_keys();
     }
 
     fn ask_for_solution(&mut self) {
+        self.raw = None;
         say!("s once more shows the solution.");
     }
 
     fn solution(&mut self) {
+        self.raw = None;
         say!("");
         if let Err(error) = solution(self.place, self.screen, self.exercise.number) {
             say!("Error: {error:#}");
@@ -226,8 +232,9 @@ impl Work for OnTheExercise<'_> {
     }
 
     fn wait(&mut self, news: &Receiver<News>, until: Option<Instant>) -> Option<News> {
-        // Only here: what is printed needs the terminal as it was, and a check needs its Ctrl-C.
-        let _raw = self.has_keys.then(RawMode::on);
+        if self.has_keys {
+            self.raw.get_or_insert_with(RawMode::on);
+        }
         let received = match until {
             None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(until) => news.recv_timeout(until.saturating_duration_since(Instant::now())),
@@ -250,7 +257,8 @@ impl OnTheExercise<'_> {
     }
 }
 
-/// A terminal that passes each key on at once and shows none, as long as this lives, be it to a panic.
+/// A terminal that passes each key on at once and does not show it. Dropping this restores the terminal, also
+/// when we panic.
 struct RawMode;
 
 impl RawMode {
