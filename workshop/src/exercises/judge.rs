@@ -64,9 +64,7 @@ pub(crate) fn judge(exercise: &Exercise, run: &Run) -> Finding {
         (Kind::Build, Verdict::Green) => Finding::Done,
         (Kind::Build, _) => Finding::Red(likely_cause(exercise, run)),
         (Kind::Break, Verdict::Green) => Finding::NothingBroken,
-        (Kind::Break, _) if exercise.symptoms.iter().any(|symptom| fits(symptom, run)) => {
-            Finding::Done
-        }
+        (Kind::Break, _) if symptom(exercise, run).is_some() => Finding::Done,
         (Kind::Break, _) => Finding::Red(another_fault(run)),
     }
 }
@@ -111,6 +109,11 @@ fn killed(verdict: Verdict) -> String {
 pub(crate) fn failed_tests(output: &str) -> impl Iterator<Item = &str> {
     let list = output.rsplit_once("\nfailures:\n").map_or("", |(_, list)| list);
     list.lines().map_while(|line| line.strip_prefix("    "))
+}
+
+/// Which symptom of a drill was seen.
+pub(crate) fn symptom<'a>(exercise: &'a Exercise, run: &Run) -> Option<&'a Symptom> {
+    exercise.symptoms.iter().find(|symptom| fits(symptom, run))
 }
 
 fn fits(symptom: &Symptom, run: &Run) -> bool {
