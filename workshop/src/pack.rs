@@ -43,11 +43,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let checkout = root()?;
     let path = path::absolute(&args.path).context("the current folder cannot be named")?;
     // Before the folder is there: it may be inside of this one.
-    let files = files(&checkout)?;
+    let tracked = tracked(&checkout);
+    let files = tracked.clone().map_or_else(|| given(&checkout), Ok)?;
     make_empty(&path)?;
     say(&format!("{} files, as they stand in {}", files.len(), checkout.display()));
     files.iter().try_for_each(|file| copy(&checkout, &path, file))?;
-    say_what_is_not_committed(&checkout);
+    if tracked.is_some() {
+        say_what_is_not_committed(&checkout);
+    }
     begin_repository(&path)?;
     vendor(&checkout, &path)?;
     if !args.no_build {
@@ -67,17 +70,19 @@ fn say(step: &str) {
     common::print(format_args!("- {step}"));
 }
 
-/// The files that git tracks, wherever it knows this checkout. Elsewhere, those that are neither hidden nor built.
-fn files(checkout: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let listed = git(checkout).args(["ls-files", "-z"]).output();
-    let listed = listed.map(|output| output.stdout).unwrap_or_default();
+/// The files that git tracks and that are there. `None`: it does not know this checkout. A zip unpacked inside of another
+/// repository is nothing that that one tracks.
+fn tracked(checkout: &Path) -> Option<Vec<PathBuf>> {
+    let listed = git(checkout).args(["ls-files", "-z"]).output().ok()?.stdout;
     let listed = String::from_utf8_lossy(&listed);
-    let tracked: Vec<_> = listed.split_terminator('\0').map(PathBuf::from).collect();
-    // A zip unpacked inside of another repository is nothing that that one tracks.
-    if tracked.iter().any(|file| file == Path::new("Cargo.toml")) {
-        // One that was deleted is tracked until that is committed.
-        return Ok(tracked.into_iter().filter(|file| checkout.join(file).exists()).collect());
-    }
+    let mut tracked: Vec<_> = listed.split_terminator('\0').map(PathBuf::from).collect();
+    let is_ours = tracked.iter().any(|file| file == Path::new("Cargo.toml"));
+    tracked.retain(|file| checkout.join(file).exists());
+    is_ours.then_some(tracked)
+}
+
+/// The files that are neither hidden nor built, where there is no git to ask.
+fn given(checkout: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     walk(checkout, Path::new(""), &mut found)?;
     Ok(found)
