@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let path = path::absolute(&args.path).context("the current folder cannot be named")?;
     let lock = read(&checkout, "Cargo.lock")?;
     let name = crate_name(&path, &args.from, &lock)?;
-    let stage = Stage { checkout: &checkout, path: &path, folder: &args.from, name };
+    let stage = Stage { checkout: &checkout, folder: &args.from, name };
     let files = stage.files(&lock)?;
     make_empty(&path)?;
     for (file, text) in &files {
@@ -80,8 +80,6 @@ fn crate_name<'p>(path: &'p Path, from: &str, lock: &str) -> anyhow::Result<&'p 
 /// A stage on its way to be a crate.
 struct Stage<'a> {
     checkout: &'a Path,
-    /// Where it goes.
-    path: &'a Path,
     folder: &'a str,
     name: &'a str,
 }
@@ -143,10 +141,7 @@ impl Stage<'_> {
     /// Where cargo finds the dependencies offline, if that is a folder of the checkout.
     fn config(&self) -> anyhow::Result<Option<String>> {
         let vendor = self.checkout.join("vendor");
-        if !self.checkout.join(CONFIG).exists()
-            || !vendor.is_dir()
-            || self.path.starts_with(self.checkout)
-        {
+        if !self.checkout.join(CONFIG).exists() || !vendor.is_dir() {
             return Ok(None);
         }
         let vendor = vendor.to_str().context("cargo needs a path in UTF-8")?.replace('\\', "/");
@@ -251,8 +246,7 @@ mod tests {
 
     #[test]
     fn what_leads_into_the_book_stays_there() {
-        let (checkout, path) = (Path::new("/a"), Path::new("/b"));
-        let stage = Stage { checkout, path, folder: "stage5-mio", name: "mine" };
+        let stage = Stage { checkout: Path::new("/a"), folder: "stage5-mio", name: "mine" };
         let text = "//! Try it: `cargo run -p stage5-mio`\n//! Read along: x\n    // ANCHOR: a\nfn a() {}\n// ANCHOR_END: a\n";
         assert_eq!(stage.renamed(text), "//! Try it: `cargo run -p mine`\nfn a() {}\n");
         assert!(stage.readme().lines().count() <= 10);
