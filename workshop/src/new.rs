@@ -21,7 +21,8 @@ const BESIDE: [&str; 4] = ["LICENSE-APACHE", "LICENSE-MIT", "clippy.toml", "rust
 /// Where a checkout that was packed says that its dependencies are in its own folder.
 const CONFIG: &str = ".cargo/config.toml";
 
-/// Names that cargo or rustc keeps for itself: its folders in `target`, the crates that come with Rust, and the keywords.
+/// Names that cargo or rustc keeps for itself: its folders in `target`, the crates that come with Rust, and the
+/// keywords.
 const RESERVED: &str = "alloc build core deps examples incremental proc_macro std test \
     abstract as async await become box break const continue crate do dyn else enum extern false final fn for gen if impl in \
     let loop macro match mod move mut override priv pub ref return self static struct super trait true try type typeof \

@@ -12,7 +12,8 @@ use anyhow::{Context, ensure};
 use crate::exercises::root;
 use crate::new::{cargo, make_empty, vendored};
 
-/// What is hidden and belongs to a checkout. Where there is no git to say so, everything else that is hidden is its owner's.
+/// What is hidden and belongs to a checkout. Where there is no git to say so, everything else that is hidden is its
+/// owner's.
 const HIDDEN: [&str; 5] = [".ci", ".devcontainer", ".gitattributes", ".github", ".gitignore"];
 
 /// Where cargo is told that the dependencies are in `vendor`.
