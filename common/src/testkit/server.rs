@@ -318,7 +318,8 @@ fn arguments<'a>(exe: &str, options: &[&'a str], addr: &'a str) -> Vec<&'a str> 
 
 /// A command whose output we get, that asks nobody anything, and is not helped by our environment.
 fn command(exe: &str) -> Command {
-    let mut command = Command::new(where_it_is_now(exe));
+    let us = std::env::current_exe().unwrap_or_default();
+    let mut command = Command::new(where_it_is_now(exe, &us));
     command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -326,8 +327,7 @@ fn command(exe: &str) -> Command {
 
 /// A test is told where its server is when it is built (`CARGO_BIN_EXE_…`), and to cargo it stays up to date
 /// when the checkout is renamed or copied. Where we are now, `deps`, is below the server's folder.
-fn where_it_is_now(exe: &str) -> PathBuf {
-    let us = std::env::current_exe().unwrap_or_default();
+fn where_it_is_now(exe: &str, us: &Path) -> PathBuf {
     let now =
         us.parent().zip(Path::new(exe).file_name()).map(|(deps, name)| deps.with_file_name(name));
     now.filter(|path| path.exists()).unwrap_or_else(|| exe.into())
@@ -382,4 +382,24 @@ fn memory(proc: &str) -> Option<u64> {
 /// The number behind a name in a file of `/proc`.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.split_once(name)?.1.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_found_where_its_checkout_is_now() {
+        let us = std::env::current_exe().expect("we run");
+        let (deps, name) = (us.parent().expect("a folder"), us.file_name().expect("a name"));
+        // As if we were a server in `deps`, and the test that asks in a folder below.
+        let test = deps.join("deps/test");
+        let built = Path::new("/where/it/was").join(name);
+        let built = built.to_str().expect("cargo's names are UTF-8");
+        assert_eq!(where_it_is_now(built, &test), us);
+        // There is no such server beside us, so it is where it was built, or is found in the PATH.
+        for exe in ["/where/it/was/other", "sh"] {
+            assert_eq!(where_it_is_now(exe, &test), Path::new(exe));
+        }
+    }
 }
