@@ -249,12 +249,20 @@ impl Server {
 
     /// What it does right now.
     fn how_it_is(&mut self) -> String {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            return format!("the server has ended: {status}");
-        }
-        match blocked_in(self.child.id()).as_deref() {
-            Some([main, ..]) => format!("the server sleeps in {}", main.name),
-            _ => "the server runs".to_owned(),
+        /// Its clients notice its end before it is over: first the kernel closes its sockets.
+        const LAST_MOMENTS: Duration = Duration::from_millis(300);
+        let start = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return format!("the server has ended: {status}");
+            }
+            if let Some([main, ..]) = blocked_in(self.child.id()).as_deref() {
+                return format!("the server sleeps in {}", main.name);
+            }
+            if start.elapsed() > LAST_MOMENTS {
+                return "the server runs".to_owned();
+            }
+            thread::park_timeout(Duration::from_millis(10));
         }
     }
 
@@ -269,10 +277,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let how_it_is = self.how_it_is();
+        let how_it_is = thread::panicking().then(|| self.how_it_is());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if thread::panicking() {
+        if let Some(how_it_is) = how_it_is {
             eprintln!("{how_it_is}");
             // In a hurry each line has been passed on when it came.
             if !in_a_hurry() {

@@ -97,9 +97,11 @@ pub(crate) fn unfinished(output: &str) -> Option<&str> {
 
 /// The lines of the output in which the server itself gave up: where, and why.
 pub(crate) fn server_panic(output: &str) -> Option<String> {
-    let is_ours = |line: &&str| line.contains("panicked at stage") && line.contains("/src/");
+    let is_code = |line: &str| line.contains("/src/") || line.contains("/examples/");
+    let is_ours = |line: &&str| line.contains("panicked at stage") && is_code(line);
     let output = unquoted(output);
-    let mut lines = output.lines().skip_while(|line| !is_ours(line));
+    let lines = output.lines().map(|line| line.strip_prefix(LOG).unwrap_or(line));
+    let mut lines = lines.skip_while(|line| !is_ours(line));
     Some(format!("{}\n{}", lines.next()?.trim(), lines.next().unwrap_or_default().trim()))
 }
 
@@ -181,6 +183,8 @@ mod tests {
         let output =
             "thread 'main' (7) panicked at stage5-mio/src/server.rs:12:3:\nindex out of bounds";
         assert!(server_panic(output).is_some_and(|lines| lines.ends_with("index out of bounds")));
+        let logged = "log: thread 'main' (7) panicked at stage5-mio/src/server.rs:12:3:\nlog: no";
+        assert!(server_panic(logged).is_some_and(|lines| !lines.contains("log: ")));
         assert!(
             server_panic("thread 'e5_1' panicked at stage5-mio/tests/exercises.rs:7:1:").is_none()
         );

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,10 @@ const MEMORY_LIMIT: u64 = 1 << 30;
 /// How often we look at the servers. Often enough that one that grows by a gigabyte a second is
 /// stopped in time.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// When one of many tests has failed, and the others wait for a server that is as broken as its own, the verdict
+/// is known: after so long nobody waits for the rest of it.
+const ENOUGH: Duration = Duration::from_secs(13);
 
 /// How much of a test's output is kept.
 const OUTPUT_LIMIT: usize = 1 << 20;
@@ -226,7 +230,8 @@ impl Test {
             if observed.most_memory() > MEMORY_LIMIT {
                 break Err(Verdict::Bloated);
             }
-            if start.elapsed() > deadline {
+            let enough = if output.has_failed() { deadline.min(ENOUGH) } else { deadline };
+            if start.elapsed() > enough {
                 break Err(Verdict::Hung);
             }
             thread::park_timeout(LOOK_EVERY);
@@ -267,7 +272,10 @@ struct Group {
 }
 
 /// What a group says, read as it is written, so that nobody waits for us.
-struct Output(JoinHandle<Vec<u8>>);
+struct Output {
+    said: JoinHandle<Vec<u8>>,
+    has_failed: Arc<AtomicBool>,
+}
 
 impl Group {
     fn spawn(mut command: Command) -> anyhow::Result<(Self, Output)> {
@@ -280,7 +288,10 @@ impl Group {
         let id = leader.id();
         RUNNING.store(id, Ordering::SeqCst);
         let group = Self { leader, id, _watchdog: watchdog };
-        Ok((group, Output(thread::spawn(move || collect(pipe)))))
+        let has_failed = Arc::<AtomicBool>::default();
+        let failed = Arc::clone(&has_failed);
+        let said = thread::spawn(move || collect(pipe, &failed));
+        Ok((group, Output { said, has_failed }))
     }
 }
 
@@ -319,10 +330,16 @@ fn catch_ctrl_c() {
     });
 }
 
-fn collect(mut pipe: impl Read) -> Vec<u8> {
+/// `failed`: set when a test has its verdict, and it is that one.
+fn collect(mut pipe: impl Read, failed: &AtomicBool) -> Vec<u8> {
+    const FAILED: &[u8] = b" ... FAILED\n";
     let (mut said, mut buf) = (Vec::new(), [0; 4096]);
     while let Ok(n @ 1..) = pipe.read(&mut buf) {
         said.extend_from_slice(&buf[..n]);
+        let new = &said[said.len().saturating_sub(n + FAILED.len())..];
+        if new.windows(FAILED.len()).any(|window| window == FAILED) {
+            failed.store(true, Ordering::SeqCst);
+        }
         // What was said last tells most: something goes from the middle.
         if said.len() > OUTPUT_LIMIT {
             said.drain(OUTPUT_LIMIT / 4..OUTPUT_LIMIT / 2);
@@ -332,9 +349,14 @@ fn collect(mut pipe: impl Read) -> Vec<u8> {
 }
 
 impl Output {
+    /// Whether one of several tests has failed already.
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
     /// Everything, once nobody is left who could say more.
     fn finish(self) -> String {
-        String::from_utf8_lossy(&self.0.join().unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&self.said.join().unwrap_or_default()).into_owned()
     }
 }
 
@@ -457,6 +479,20 @@ mod tests {
         let args = rest_of(&machine, &[]);
         assert!(args.contains(&"machine_tests".to_owned()), "{args:?}");
         assert!(skips(&args, machine.test.names().next().expect("it has a test")), "{args:?}");
+    }
+
+    #[test]
+    fn a_verdict_is_found_wherever_the_pipe_breaks_what_was_said() {
+        let failed = |said: &str| {
+            let failed = AtomicBool::default();
+            assert_eq!(collect(said.as_bytes(), &failed), said.as_bytes());
+            failed.into_inner()
+        };
+        for before in [0, 4080, 4090, 4096, 5000] {
+            let padding = "x".repeat(before);
+            assert!(failed(&format!("{padding}\ntest a ... FAILED\nmore\n")), "{before}");
+            assert!(!failed(&format!("{padding}\ntest a ... ok\nFAILED?\n")), "{before}");
+        }
     }
 
     #[test]
