@@ -287,10 +287,12 @@ impl Played {
 #[track_caller]
 fn in_time(play: impl FnOnce() + Send + 'static) {
     let (playing, over) = mpsc::channel::<()>();
-    let player = std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().name("the machine".to_owned());
+    let player = thread.spawn(move || {
         let _playing = playing; // dropped at the end, however that is reached
         play();
     });
+    let player = player.expect("cannot start a thread");
     let waited = over.recv_timeout(Duration::from_secs(5));
     assert!(waited != Err(RecvTimeoutError::Timeout), "timed out: it steps on and on in one event");
     if let Err(panic) = player.join() {

@@ -32,6 +32,13 @@ pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
 fn last_of_the_log(output: &str) -> Vec<String> {
     let mut log: Vec<_> =
         output.lines().map(behind_the_name).filter_map(|line| line.strip_prefix(LOG)).collect();
+    let mut in_a_backtrace = false;
+    log.retain(|line| {
+        in_a_backtrace |= line.starts_with("stack backtrace");
+        let wanted = !in_a_backtrace;
+        in_a_backtrace &= !line.starts_with("note: ");
+        wanted
+    });
     let last = log.split_off(log.len().saturating_sub(LOG_LINES));
     let heading = match (last.len(), log.len()) {
         (0, _) => None,
@@ -146,6 +153,11 @@ mod tests {
             ],
         );
         check_seen("log: one\nok\n", &["the server's log:", "  one"]);
+        let panic = "log: stack backtrace:\nlog:    0: main\nlog: note: Some details are omitted\n";
+        check_seen(
+            &format!("log: one\n{panic}log: two\n"),
+            &["the server's log:", "  one", "  two"],
+        );
         check_seen("panicked at a.rs:1:2:\nno\n\nFAILED\n", &["panicked at a.rs:1:2:", "no"]);
     }
 
