@@ -14,7 +14,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use common::testkit::client::{Flood, random_bytes, stream_through};
@@ -135,26 +137,39 @@ fn e6_5_a_client_that_is_held_back_is_not_taken_for_silent() {
 #[test]
 #[ignore = "exercise 7.2: cargo test -p stage6-timers --test exercises -- --ignored e7_2"]
 fn e7_2_a_pause_is_up_to_three_times_as_long_as_the_last() {
-    let (mut all, mut shorter, mut longest) = (0, 0, Duration::ZERO);
+    let (mut all, mut shorter, mut middle, mut longest) = (0, 0, 0, Duration::ZERO);
+    let first = Backoff::FIRST..=3 * Backoff::FIRST;
+    for pause in (0..100).map(|seed| Backoff::new(seed).next_pause()) {
+        assert!(first.contains(&pause), "the first pause is {pause:?}, not within {first:?}");
+    }
     for seed in 0..100 {
         let mut backoff = Backoff::new(seed);
         let mut last = backoff.next_pause();
-        let first = Backoff::FIRST..=3 * Backoff::FIRST;
-        assert!(first.contains(&last), "the first pause is {last:?}, not within {first:?}");
         for _ in 0..50 {
             let pause = backoff.next_pause();
             let range = Backoff::FIRST..=Backoff::LONGEST.min(3 * last);
+            assert!(pause <= Backoff::LONGEST, "a pause of {pause:?} is longer than the longest");
             assert!(range.contains(&pause), "after a pause of {last:?}: {pause:?}");
             (all, shorter) = (all + 1, shorter + u32::from(pause < last));
+            let quarter = (*range.end() - *range.start()) / 4;
+            let half = *range.start() + quarter..=*range.end() - quarter;
+            middle += u32::from(half.contains(&pause));
             longest = longest.max(pause);
             last = pause;
         }
     }
     eprintln!(
-        "seen: {shorter} of {all} pauses are shorter than the one before; at most {longest:?}"
+        "seen: of {all} pauses {shorter} are shorter than the one before, and {middle} lie in the middle half of \
+         their range; at most {longest:?}"
     );
     assert!(shorter > all / 5, "pauses are never shorter than the one before, or hardly ever");
     assert!(longest > Backoff::LONGEST * 9 / 10, "the longest pause is never reached: {longest:?}");
+    // Half of them should. Where the range is one millisecond, or two, there is no middle.
+    let share = f64::from(middle) / f64::from(all);
+    assert!(
+        (0.35..0.65).contains(&share),
+        "not evenly spread: {middle} of {all} in the middle half"
+    );
 }
 
 /// A peer's kernel that does as it is told: how much it takes, and what it has to give.
@@ -203,38 +218,168 @@ impl Socket for Kernel {
 const BOTH: Said = Said { readable: true, writable: true };
 const WRITABLE: Said = Said { readable: false, writable: true };
 
-/// A kernel that has taken our line and given back the ack, with something behind it, in one event.
-fn after_the_ack(room: usize, now: Instant, deadline: Instant) -> (Kernel, Handshake<Kernel>) {
-    let kernel = Kernel::default();
-    kernel.room.set(HELLO.len() + room);
-    kernel.inbox.borrow_mut().extend(HELLO);
-    kernel.inbox.borrow_mut().extend(b"early");
-    let mut handshake = Handshake::new(kernel.clone(), deadline);
-    handshake.handle(BOTH, now, |state| eprintln!("seen: {state}"));
-    (kernel, handshake)
+const READABLE: Said = Said { readable: true, writable: false };
+
+/// What we say when the ack has come.
+const CONFIRM: &[u8] = b"agreed\n";
+
+/// How long an attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// A handshake with the kernel that it talks to, and the states that it has entered.
+struct Played {
+    kernel: Kernel,
+    handshake: Handshake<Kernel>,
+    states: Vec<String>,
+    start: Instant,
+}
+
+impl Played {
+    /// The kernel has room for our line and for so many bytes more. Nothing has come from the peer.
+    fn new(room: usize) -> Self {
+        let (kernel, start) = (Kernel::default(), Instant::now());
+        kernel.room.set(HELLO.len() + room);
+        let handshake = Handshake::new(kernel.clone(), start + ATTEMPT);
+        Self { kernel, handshake, states: Vec::new(), start }
+    }
+
+    /// The same, and the ack is there already, with something behind it: one event says it all.
+    fn with_the_ack(room: usize) -> Self {
+        let mut played = Self::new(room);
+        played.kernel.inbox.borrow_mut().extend(HELLO);
+        played.kernel.inbox.borrow_mut().extend(b"early");
+        played.hear(BOTH, Duration::ZERO);
+        played
+    }
+
+    fn hear(&mut self, said: Said, late: Duration) {
+        let states = &mut self.states;
+        self.handshake.handle(said, self.start + late, |state| {
+            states.push(state.to_string());
+            assert!(states.len() < 10, "it steps on and on within one event: {states:?}");
+        });
+    }
+
+    fn sent(&self) -> Vec<u8> {
+        self.kernel.sent.borrow().clone()
+    }
+
+    /// It is connected, and has said all that there is to say.
+    #[track_caller]
+    fn assert_confirmed(self) {
+        let sent = self.sent();
+        let words = format!("\"{}\" in the states {:?}", sent.escape_ascii(), self.states);
+        assert!(sent != HELLO, "no confirmation was sent, only {words}");
+        assert!(sent == [HELLO, CONFIRM].concat(), "something else was sent: {words}");
+        assert!(self.handshake.is_over(), "all is sent, and it waits: {words}");
+        self.assert_hands_on();
+    }
+
+    #[track_caller]
+    fn assert_hands_on(self) {
+        let (_, early) = self.handshake.into_outcome().expect("it is connected");
+        let early = early.escape_ascii().to_string();
+        assert_eq!(early, "early", "what came behind the ack was not handed on");
+    }
+}
+
+/// A machine that steps on and on never returns. So it plays in a thread of its own, and we wait for a while.
+#[track_caller]
+fn in_time(play: impl FnOnce() + Send + 'static) {
+    let (playing, over) = mpsc::channel::<()>();
+    let thread = std::thread::Builder::new().name("the machine".to_owned());
+    let player = thread.spawn(move || {
+        let _playing = playing; // dropped at the end, however that is reached
+        play();
+    });
+    let player = player.expect("cannot start a thread");
+    let waited = over.recv_timeout(Duration::from_secs(5));
+    assert!(waited != Err(RecvTimeoutError::Timeout), "timed out: it steps on and on in one event");
+    if let Err(panic) = player.join() {
+        resume_unwind(panic);
+    }
+}
+
+#[test]
+#[ignore = "exercise 7.3, step 1: cargo test -p stage6-timers --test exercises -- --ignored s7_3_1"]
+fn s7_3_1_there_is_a_state_between_the_ack_and_the_end() {
+    in_time(|| {
+        let played = Played::with_the_ack(CONFIRM.len());
+        let states = &played.states;
+        assert!(states.len() == 4, "not one state more between the ack and the end: {states:?}");
+        assert_eq!(states.last().map(String::as_str), Some("connected"));
+        played.assert_hands_on();
+    });
+}
+
+#[test]
+#[ignore = "exercise 7.3, step 2: cargo test -p stage6-timers --test exercises -- --ignored s7_3_2"]
+fn s7_3_2_the_confirmation_is_sent() {
+    in_time(|| Played::with_the_ack(CONFIRM.len()).assert_confirmed());
+}
+
+#[test]
+#[ignore = "exercise 7.3, step 3: cargo test -p stage6-timers --test exercises -- --ignored s7_3_3"]
+fn s7_3_3_it_is_over_when_the_kernel_has_taken_all() {
+    in_time(|| {
+        for room in 0..CONFIRM.len() {
+            confirms_byte_by_byte(room);
+        }
+    });
 }
 
 /// Our line, its ack, and then a confirmation, of which the kernel takes as much as it likes.
 #[test]
 #[ignore = "exercise 7.3: cargo test -p stage6-timers --test exercises -- --ignored e7_3"]
 fn e7_3_the_ack_is_confirmed() {
-    let confirmed = [HELLO, b"agreed\n"].concat();
-    let now = Instant::now();
-    let deadline = now + Duration::from_secs(1);
-    for room in 0..=b"agreed\n".len() {
-        let (kernel, mut handshake) = after_the_ack(room, now, deadline);
-        for _ in room..b"agreed\n".len() {
-            assert!(!handshake.is_over(), "connected before all of it was sent, with {room} bytes");
-            kernel.room.set(1);
-            handshake.handle(WRITABLE, now, |_| {});
+    in_time(|| {
+        Played::with_the_ack(CONFIRM.len()).assert_confirmed();
+        for room in 0..CONFIRM.len() {
+            confirms_byte_by_byte(room);
         }
-        assert_eq!(*kernel.sent.borrow(), confirmed, "no confirmation, or something else was sent");
-        assert!(handshake.is_over(), "all is sent, and it waits");
-        let (_, early) = handshake.into_outcome().expect("it is connected");
-        assert_eq!(early, b"early", "what came behind the ack was not handed on");
+        confirms_nothing_before_the_ack();
+        keeps_the_deadline();
+    });
+}
+
+/// There is room for so many bytes of the confirmation, and then for one more each time.
+#[track_caller]
+fn confirms_byte_by_byte(room: usize) {
+    let mut played = Played::with_the_ack(room);
+    for _ in room..CONFIRM.len() {
+        let sent = played.sent().escape_ascii().to_string();
+        assert!(
+            !played.handshake.is_over(),
+            "connected before all of it was sent, with \"{sent}\""
+        );
+        played.kernel.room.set(1);
+        played.hear(WRITABLE, Duration::ZERO);
     }
-    let (_, mut handshake) = after_the_ack(3, now, deadline);
-    handshake.handle(Said::default(), deadline, |_| {});
-    assert!(handshake.is_over(), "it still waits after the deadline");
-    assert!(handshake.into_outcome().is_err(), "connected after the deadline");
+    played.assert_confirmed();
+}
+
+/// There is room for everything, and the ack comes byte by byte.
+#[track_caller]
+fn confirms_nothing_before_the_ack() {
+    let mut played = Played::new(usize::MAX - HELLO.len());
+    played.hear(WRITABLE, Duration::ZERO);
+    for byte in HELLO {
+        let sent = played.sent().escape_ascii().to_string();
+        assert!(played.sent() == HELLO, "sent before the whole ack had come: \"{sent}\"");
+        played.kernel.inbox.borrow_mut().extend([byte]);
+        played.hear(READABLE, Duration::ZERO);
+    }
+    assert!(played.handshake.is_over(), "the ack came byte by byte, and it waits");
+    assert_eq!(played.sent(), [HELLO, CONFIRM].concat());
+}
+
+/// Room for three bytes, and no more until it is too late.
+#[track_caller]
+fn keeps_the_deadline() {
+    let mut played = Played::with_the_ack(3);
+    played.hear(Said::default(), ATTEMPT - Duration::from_nanos(1));
+    assert!(!played.handshake.is_over(), "it has given up before the deadline");
+    played.hear(Said::default(), ATTEMPT);
+    assert!(played.handshake.is_over(), "it still waits after the deadline");
+    assert!(played.handshake.into_outcome().is_err(), "connected after the deadline");
 }

@@ -27,6 +27,10 @@ pub struct Server {
     _watchdog: Watchdog,
 }
 
+/// The clients of a server notice its end before it is over: first the kernel closes its sockets. And its last
+/// words may be heard later still.
+const LAST_MOMENTS: Duration = Duration::from_millis(500);
+
 /// Signals that tests send.
 #[derive(Clone, Copy, Debug)]
 pub enum Signal {
@@ -247,14 +251,28 @@ impl Server {
         Duration::from_nanos(nanos.unwrap_or_default())
     }
 
+    /// Waits until its last words have been read: as long as a thread reads them, it shares the log with us.
+    fn hear_it_out(&self) {
+        let start = Instant::now();
+        while Arc::strong_count(&self.log) > 1 && start.elapsed() < LAST_MOMENTS {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
     /// What it does right now.
     fn how_it_is(&mut self) -> String {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            return format!("the server has ended: {status}");
-        }
-        match blocked_in(self.child.id()).as_deref() {
-            Some([main, ..]) => format!("the server sleeps in {}", main.name),
-            _ => "the server runs".to_owned(),
+        let start = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return format!("the server has ended: {status}");
+            }
+            if let Some([main, ..]) = blocked_in(self.child.id()).as_deref() {
+                return format!("the server sleeps in {}", main.name);
+            }
+            if start.elapsed() > LAST_MOMENTS {
+                return "the server runs".to_owned();
+            }
+            thread::park_timeout(Duration::from_millis(10));
         }
     }
 
@@ -269,10 +287,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let how_it_is = self.how_it_is();
+        let how_it_is = thread::panicking().then(|| self.how_it_is());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if thread::panicking() {
+        if let Some(how_it_is) = how_it_is {
+            self.hear_it_out();
             eprintln!("{how_it_is}");
             // In a hurry each line has been passed on when it came.
             if !in_a_hurry() {

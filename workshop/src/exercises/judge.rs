@@ -105,10 +105,13 @@ fn killed(verdict: Verdict) -> String {
     )
 }
 
-/// The names in the list of failures at the end of a run.
+/// The names in the list of failures at the end of a run. If it was killed before that: those with a verdict.
 pub(crate) fn failed_tests(output: &str) -> impl Iterator<Item = &str> {
-    let list = output.rsplit_once("\nfailures:\n").map_or("", |(_, list)| list);
-    list.lines().map_while(|line| line.strip_prefix("    "))
+    let list = output.rsplit_once("\nfailures:\n").map(|(_, list)| list);
+    let so_far = output.lines().filter(move |_| list.is_none());
+    let so_far = so_far.filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    let all = list.unwrap_or_default().lines().map_while(|line| line.strip_prefix("    "));
+    all.chain(so_far)
 }
 
 /// Which symptom of a drill was seen.
@@ -142,9 +145,14 @@ pub(crate) fn how(run: &Run) -> How {
     }
 }
 
-/// Whether the server ended before we ended it. The test kit says so when a test fails.
+/// Whether the server ended before we ended it. The test kit says so when a test fails; and one that panics may
+/// need longer for its last words than the test for its own.
 fn has_ended(run: &Run) -> bool {
-    run.output.contains("the server has ended") || !listened(&run.output)
+    // The examples are tested in the test's own process.
+    let panics = |lines: String| lines.starts_with("thread 'main'") || lines.contains("/examples/");
+    run.output.contains("the server has ended")
+        || !listened(&run.output)
+        || server_panic(&run.output).is_some_and(panics)
 }
 
 /// The test has waited, until it or we had had enough.
@@ -173,7 +181,12 @@ fn another_fault(run: &Run) -> Cause {
 /// The most likely cause. What the page says goes before what can be said of any server.
 fn likely_cause(exercise: &Exercise, run: &Run) -> Cause {
     if let Some(lines) = server_panic(&run.output) {
-        let text = format!("The server panicked, and with it every client is gone:\n{lines}");
+        // An example is tested in the test's own process.
+        let gone = match exercise.sources.ends_with("/src") {
+            true => "The server panicked, and with it every client is gone",
+            false => "Your code panicked",
+        };
+        let text = format!("{gone}:\n{lines}");
         return Cause::new("panics", text);
     }
     if let Some((seen, why)) = exercise.causes.iter().find(|(seen, _)| run.output.contains(seen)) {
@@ -274,6 +287,8 @@ mod tests {
         check(&drill, Verdict::Red, "3 bytes are missing", "done");
         let gone = "3 bytes are missing\nthe server has ended: exit status: 101\n";
         check(&drill, Verdict::Red, gone, "another fault: an end");
+        let going = "3 bytes are missing\nthe server runs\nlog: thread 'main' (7) panicked at stage4-epoll/src/a.rs:1:2:\nno\n";
+        check(&drill, Verdict::Red, going, "another fault: an end");
     }
 
     #[test]
@@ -306,6 +321,8 @@ mod tests {
         assert!(
             rest(Verdict::Red, output).is("breaks b") && !rest(Verdict::Red, output).is("breaks c")
         );
+        let killed = "running 3 tests\ntest a ... ok\ntest b ... FAILED\n";
+        assert_eq!(rest(Verdict::Hung, killed).key(), "breaks b");
         assert_eq!(rest(Verdict::Hung, "running 3 tests\n").key(), "breaks another promise");
     }
 

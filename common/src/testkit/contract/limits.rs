@@ -364,15 +364,22 @@ impl Crowd {
         self.enter(client);
     }
 
-    /// With people waiting and nobody leaving: under 5 % of a core, and those who are in are served.
+    /// With people waiting and nobody leaving: under 5 % of a core, and those who are in are served. On a busy
+    /// machine one that spins may get no more than that, but it wants far more.
     #[track_caller]
     fn assert_no_spin(&mut self, server: &Server) {
         let Some(before) = server.usage() else { return skipped("the CPU needs /proc") };
-        let start = Instant::now();
+        let (start, waited) = (Instant::now(), server.waited_for_a_cpu());
         assert!(self.inside[0].hears_nothing_for(Duration::from_millis(1_500)));
         let cpu = server.usage().expect("/proc was there").cpu - before.cpu;
-        let share = cpu.as_secs_f64() / start.elapsed().as_secs_f64();
-        assert!(share < 0.05, "{:.1} % of a core while people wait", share * 100.0);
+        let wanted = cpu + server.waited_for_a_cpu() - waited;
+        let share = |time: Duration| time.as_secs_f64() / start.elapsed().as_secs_f64();
+        assert!(
+            share(cpu) < 0.05 && share(wanted) < 0.4,
+            "{:.1} % of a core while people wait, of {:.1} % that it wanted",
+            share(cpu) * 100.0,
+            share(wanted) * 100.0
+        );
         self.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
     }
 
