@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use common::testkit::client::{Client, random_bytes, stream_through};
 use common::testkit::server::Server;
-use common::testkit::skipped;
+use common::testkit::{eventually, skipped};
 
 const EXE: &str = env!("CARGO_BIN_EXE_stage5-mio");
 
 /// How long we wait for what should come at once.
 const SOON: Duration = Duration::from_secs(3);
 
-/// Every byte value, in pieces and at once: letters of ASCII come back in upper case, the rest as it is.
+/// Every byte value, one by one and from a client that reads late: letters of ASCII come back in upper case, the rest as it is.
 #[test]
 #[ignore = "exercise 5.7: cargo test -p stage5-mio --test exercises -- --ignored e5_7"]
 fn e5_7_letters_come_back_in_upper_case() {
@@ -21,14 +21,57 @@ fn e5_7_letters_come_back_in_upper_case() {
     let mut client = server.connect();
     for byte in 0..=255_u8 {
         client.send(&[byte]);
+        eventually("a byte comes back", || !client.has_heard_nothing());
         let mut back = [0];
-        client.stream.read_exact(&mut back).expect("a byte comes back");
+        client.stream.read_exact(&mut back).expect("it has come");
         let expected = byte.to_ascii_uppercase();
         assert_eq!(back, [expected], "{byte} came back as {back:?}, expected {expected}");
     }
-    let bytes = random_bytes(8 * 1024 * 1024);
-    let back = stream_through(&mut server.connect(), &bytes);
-    assert!(back == bytes.to_ascii_uppercase(), "8 MiB at once came back as something else");
+    // The client reads only when the server cannot send any more: by then some bytes wait in its outbox.
+    let mut deaf = server.connect();
+    let bytes = random_bytes(1024 * 1024);
+    let sent = deaf.fill(&bytes, || say(&mut client, b"and I?")).expect("cannot fill");
+    deaf.half_close();
+    let back = deaf.read_to_end();
+    let expected: Vec<u8> = bytes.to_ascii_uppercase().into_iter().cycle().take(sent).collect();
+    assert!(
+        back == expected,
+        "{sent} bytes were sent before any was read, and other ones are back"
+    );
+}
+
+/// A byte takes the work of a byte, and a client that has been served leaves no memory behind.
+#[test]
+#[ignore = "exercise 5.7: cargo test -p stage5-mio --test exercises -- --ignored e5_7"]
+fn e5_7_and_it_costs_next_to_nothing() {
+    const CLIENTS: u64 = 100;
+    const MESSAGES: usize = 300;
+    let server = Server::start(EXE);
+    if server.usage().is_none() {
+        return skipped("CPU and memory need /proc");
+    }
+    let usage = || server.usage().expect("/proc was there");
+    let cpu = |message: &[u8]| {
+        let mut client = server.connect();
+        let before = usage().cpu;
+        (0..MESSAGES).for_each(|_| say(&mut client, message));
+        usage().cpu - before
+    };
+    // Both take a wake-up and two calls. Only the bytes make a difference.
+    let (small, large) = (cpu(b"x"), cpu(&[b'x'; 64 * 1024]));
+    eprintln!("seen: {small:.1?} of CPU for {MESSAGES} messages of 1 byte, {large:.1?} of 64 KiB");
+    assert!(small * 2 < large, "one byte takes as much CPU as 64 KiB: {small:?}, {large:?}");
+    let before = usage().rss;
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| say(client, &[b'x'; 16 * 1024]));
+    let each = usage().rss.saturating_sub(before) / CLIENTS;
+    assert!(each <= 4096, "{each} bytes of memory for each client that was served");
+}
+
+#[track_caller]
+fn say(client: &mut Client, bytes: &[u8]) {
+    client.send(bytes);
+    client.expect(&bytes.to_ascii_uppercase());
 }
 
 /// A client that never reads: its bytes are kept, up to a mebibyte, and then it is cut off.

@@ -29,9 +29,13 @@ pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
     lines
 }
 
+/// What the servers have logged.
+pub(crate) fn log_lines(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().map(behind_the_name).filter_map(|line| line.strip_prefix(LOG))
+}
+
 fn last_of_the_log(output: &str) -> Vec<String> {
-    let mut log: Vec<_> =
-        output.lines().map(behind_the_name).filter_map(|line| line.strip_prefix(LOG)).collect();
+    let mut log: Vec<_> = log_lines(output).collect();
     let mut in_a_backtrace = false;
     log.retain(|line| {
         in_a_backtrace |= line.starts_with("stack backtrace");

@@ -1,6 +1,6 @@
 //! From what was seen to a verdict and its cause.
 
-use super::explain::{first_failure, listened, server_panic};
+use super::explain::{first_failure, listened, log_lines, server_panic};
 use super::observe::Rates;
 use super::page::{Exercise, Kind, Symptom};
 use super::predict::How;
@@ -130,8 +130,17 @@ fn fits(symptom: &Symptom, run: &Run) -> bool {
         How::TooMuch => (said.is_some() || run.verdict == Verdict::Bloated) && !has_ended(run),
         How::Silence => has_timed_out(run) && !has_ended(run),
         How::Spin => (said.is_some() || is_restless(run)) && !has_ended(run),
-        How::End => (said.is_some() || has_ended(run)) && !has_timed_out(run),
+        // If the text is in the log, the end is that of the server. If not, it is that of one client, and a
+        // server that has ended would be another fault.
+        How::End => {
+            let of_the_server = symptom.says.as_ref().is_none_or(|text| is_logged(text, run));
+            has_ended(run) == of_the_server && !has_timed_out(run)
+        }
     }
+}
+
+fn is_logged(text: &str, run: &Run) -> bool {
+    log_lines(&run.output).any(|line| line.contains(text))
 }
 
 /// How a run failed, as far as it can be told without knowing what was asked for.
@@ -167,7 +176,9 @@ fn is_restless(run: &Run) -> bool {
 
 fn another_fault(run: &Run) -> Cause {
     let how = how(run);
-    let what = match server_panic(&run.output) {
+    // A unit test fails in the folder of the sources, too.
+    let panic = server_panic(&run.output).filter(|lines| !lines.contains("/tests.rs:"));
+    let what = match panic {
         Some(lines) => format!("the server panicked:\n{lines}"),
         None if !listened(&run.output) => "the server ended before it listened".to_owned(),
         None if how == How::End => "the server ended".to_owned(),
@@ -289,6 +300,25 @@ mod tests {
         check(&drill, Verdict::Red, gone, "another fault: an end");
         let going = "3 bytes are missing\nthe server runs\nlog: thread 'main' (7) panicked at stage4-epoll/src/a.rs:1:2:\nno\n";
         check(&drill, Verdict::Red, going, "another fault: an end");
+    }
+
+    #[test]
+    fn the_end_of_a_client_is_told_from_the_end_of_the_server() {
+        let client = drill(How::End, Some("not a clean end: reset"));
+        let server = drill(How::End, Some("cannot go on"));
+        let reset = "not a clean end: reset\nthe server runs\n";
+        check(&client, Verdict::Red, reset, "done");
+        let gone = "log: error: cannot go on\nnot a clean end: reset\nthe server has ended: 1\n";
+        check(&client, Verdict::Red, gone, "another fault: an end");
+        check(&server, Verdict::Red, gone, "done");
+        check(&server, Verdict::Red, reset, "another fault: a wrong answer");
+    }
+
+    #[test]
+    fn a_unit_test_that_fails_is_no_panic_of_the_server() {
+        let said = "thread 'a' (7) panicked at stage5-mio/src/connection/tests.rs:1:2:\n8 reads\n";
+        let cause = another_fault(&ran(Verdict::Red, said));
+        assert!(cause.text.contains("8 reads") && !cause.text.contains("server"), "{cause:?}");
     }
 
     #[test]
