@@ -1,13 +1,13 @@
 //! Clients: polite ones, and every other kind.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 pub use super::descriptors::allow_descriptors;
 use super::patience::{LOOK_EVERY, Patience, in_a_hurry};
@@ -30,6 +30,14 @@ impl Client {
         stream.set_read_timeout(Some(deadline())).expect("read timeout");
         stream.set_write_timeout(Some(deadline())).expect("write timeout");
         Self { stream }
+    }
+
+    /// A client that comes from this address. It has to be one of this machine: on Linux each of 127.0.0.0/8 is.
+    pub fn connect_from(source: IpAddr, server: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect(&server.into())?;
+        Ok(Self::new(socket.into()))
     }
 
     /// Sends bytes and does not look at what comes back.
