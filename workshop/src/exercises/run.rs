@@ -32,6 +32,10 @@ const PATIENCE_MS: &str = "10000";
 /// How many tests of a contract run at the same time: most of them wait.
 const THREADS: &str = "8";
 
+/// The tests of the handshake that run in its own process. The others start the examples as programs, and take
+/// half a minute.
+const PARTS: [&str; 3] = ["machine_tests", "part_tests", "executor_tests"];
+
 /// Where a workspace is, and where what is built from it goes.
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
@@ -85,16 +89,7 @@ impl Workspace {
         exercise: &Exercise,
         long: &[&str],
     ) -> anyhow::Result<Result<Test, String>> {
-        let mut args = vec![format!("--test-threads={THREADS}")];
-        if exercise.rest() == "handshake" {
-            // Its other tests play with the examples as programs, and take half a minute.
-            args.push("machine_tests".to_owned());
-        }
-        args.extend_from_slice(&exercise.still_holds);
-        let taken_back = exercise.taken_back.iter().map(String::as_str);
-        for name in long.iter().copied().chain(taken_back) {
-            args.extend(["--skip".to_owned(), name.to_owned()]);
-        }
+        let args = rest_of(exercise, long);
         let target = ["--test".to_owned(), exercise.rest().to_owned()];
         self.build_target(&exercise.package, &target, args, 1)
     }
@@ -122,6 +117,21 @@ impl Workspace {
         let exe = exe.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
         Ok(Ok(Test { exe, package: self.root.join(package), args, named }))
     }
+}
+
+/// What is told to the other tests: which of them to run, and which not.
+fn rest_of(exercise: &Exercise, long: &[&str]) -> Vec<String> {
+    let mut args = vec![format!("--test-threads={THREADS}")];
+    if exercise.rest() == "handshake" {
+        args.extend(PARTS.map(str::to_owned));
+    }
+    args.extend_from_slice(&exercise.still_holds);
+    // A drill's own test is red now, as it should be.
+    let known = exercise.taken_back.iter().chain(exercise.test.names()).map(String::as_str);
+    for name in long.iter().copied().chain(known) {
+        args.extend(["--skip".to_owned(), name.to_owned()]);
+    }
+    args
 }
 
 /// What a run of cargo has come to.
@@ -427,6 +437,26 @@ mod tests {
         let said = script(text).run(Duration::from_secs(30)).expect("sh is there").output;
         let expected: String = (1..=9).map(|i| format!("out {i}\nerr {i}\n")).collect();
         assert_eq!(said, expected);
+    }
+
+    /// Whether the run of the other tests leaves this one out.
+    fn skips(args: &[String], name: &str) -> bool {
+        args.windows(2).any(|pair| pair[0] == "--skip" && pair[1] == name)
+    }
+
+    #[test]
+    fn of_the_other_tests_those_that_are_known_to_be_red_are_left_out() {
+        let page = |text| Exercise::parse(text).expect("it is a page");
+        let mut drill = page(include_str!("../../../docs/src/exercises/4.1.md"));
+        drill.taken_back = vec!["another_one".to_owned()];
+        let args = rest_of(&drill, &["that_takes_long"]);
+        for name in ["half_close_gets_every_byte_back", "another_one", "that_takes_long"] {
+            assert!(skips(&args, name), "{name}: {args:?}");
+        }
+        let machine = page(include_str!("../../../docs/src/exercises/7.1.md"));
+        let args = rest_of(&machine, &[]);
+        assert!(args.contains(&"machine_tests".to_owned()), "{args:?}");
+        assert!(skips(&args, machine.test.names().next().expect("it has a test")), "{args:?}");
     }
 
     #[test]
