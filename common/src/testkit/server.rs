@@ -247,15 +247,20 @@ impl Server {
         Duration::from_nanos(nanos.unwrap_or_default())
     }
 
-    /// What it does right now.
+    /// What it does right now. One that is about to end, or to fall asleep, is given a moment for that.
     fn how_it_is(&mut self) -> String {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            return format!("the server has ended: {status}");
+        const MOMENT: Duration = Duration::from_millis(500);
+        let start = Instant::now();
+        while start.elapsed() < MOMENT {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return format!("the server has ended: {status}");
+            }
+            if let Some([main, ..]) = blocked_in(self.child.id()).as_deref() {
+                return format!("the server sleeps in {}", main.name);
+            }
+            thread::park_timeout(Duration::from_millis(1));
         }
-        match blocked_in(self.child.id()).as_deref() {
-            Some([main, ..]) => format!("the server sleeps in {}", main.name),
-            _ => "the server runs".to_owned(),
-        }
+        "the server runs".to_owned()
     }
 
     /// Waits until the main thread sleeps: it has done all there was to do.
@@ -269,10 +274,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let how_it_is = self.how_it_is();
+        let how_it_is = thread::panicking().then(|| self.how_it_is());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if thread::panicking() {
+        if let Some(how_it_is) = how_it_is {
             eprintln!("{how_it_is}");
             // In a hurry each line has been passed on when it came.
             if !in_a_hurry() {

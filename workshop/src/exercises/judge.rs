@@ -139,9 +139,11 @@ pub(crate) fn how(run: &Run) -> How {
     }
 }
 
-/// Whether the server ended before we ended it. The test kit says so when a test fails.
+/// Whether the server ended before we ended it. The test kit says so when a test fails. One that panics may still
+/// be at its last words then.
 fn has_ended(run: &Run) -> bool {
-    run.output.contains("the server has ended") || !listened(&run.output)
+    let says_so = run.output.contains("the server has ended") || !listened(&run.output);
+    says_so || server_panic(&run.output).is_some()
 }
 
 /// The test has waited, until it or we had had enough.
@@ -271,6 +273,10 @@ mod tests {
         check(&drill, Verdict::Red, "3 bytes are missing", "done");
         let gone = "3 bytes are missing\nthe server has ended: exit status: 101\n";
         check(&drill, Verdict::Red, gone, "another fault: an end");
+        let panic =
+            "log: thread 'main' (7) panicked at stage1-blocking/src/main.rs:12:3:\nlog: no\n";
+        let going = format!("{panic}3 bytes are missing\nthe server runs\n");
+        check(&drill, Verdict::Red, &going, "another fault: an end");
     }
 
     #[test]
