@@ -154,15 +154,27 @@ impl Client {
     /// Sends `bytes`, over and over, until neither the kernel nor the server takes any more, and reads
     /// nothing. `barrier` gives the server turns, to do what it can. Returns how many bytes went out.
     #[track_caller]
-    pub fn fill(&mut self, bytes: &[u8], mut barrier: impl FnMut()) -> io::Result<usize> {
-        /// After so many turns of the server without room for one more byte it is stuck.
-        const ENOUGH: usize = 30;
+    pub fn fill(&mut self, bytes: &[u8], barrier: impl FnMut()) -> io::Result<usize> {
         /// More than any kernel and any outbox hold: a server that takes this reads without end.
         const TOO_MUCH: usize = 256 << 20;
+        let sent = self.fill_up_to(TOO_MUCH, bytes, barrier)?;
+        assert!(sent < TOO_MUCH, "it has taken {sent} bytes and we have read none");
+        Ok(sent)
+    }
+
+    /// The same, and stops as soon as `most` bytes or more have gone out.
+    #[track_caller]
+    pub fn fill_up_to(
+        &mut self,
+        most: usize,
+        bytes: &[u8],
+        mut barrier: impl FnMut(),
+    ) -> io::Result<usize> {
+        /// After so many turns of the server without room for one more byte it is stuck.
+        const ENOUGH: usize = 30;
         self.stream.set_nonblocking(true)?;
         let (mut sent, mut refused) = (0, 0);
-        while refused < ENOUGH {
-            assert!(sent < TOO_MUCH, "it has taken {sent} bytes and we have read none");
+        while refused < ENOUGH && sent < most {
             match self.stream.write(&bytes[sent % bytes.len()..]) {
                 Ok(n) => (sent, refused) = (sent + n, 0),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
