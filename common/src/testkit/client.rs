@@ -190,14 +190,14 @@ impl Client {
 }
 
 /// A timeout is called so: the kernel's word for it is `EAGAIN`. See socket(7), `SO_RCVTIMEO`.
-fn in_words(error: &io::Error, timeout: io::Result<Option<Duration>>) -> String {
+pub(super) fn in_words(error: &io::Error, timeout: io::Result<Option<Duration>>) -> String {
     match timeout {
         Ok(Some(time)) if is_timeout(error) => format!("timed out after {time:?}"),
         _ => error.to_string(),
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
+pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
