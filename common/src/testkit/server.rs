@@ -209,13 +209,25 @@ impl Server {
         self.change_limit(&format!("--nofile={limit}:"))
     }
 
-    /// Waits until it has ended, and returns how, what else it said on stdout, and how long it took.
+    /// Waits until it has ended, and returns how, what else it said on stdout, and how long it took. The time in
+    /// which others had the CPU does not count: not the server's, and not ours, who have to notice.
     #[track_caller]
     pub fn wait_for_end(mut self) -> (ExitStatus, String, Duration) {
-        let start = Instant::now();
-        let status = wait(&mut self.child).unwrap_or_else(|why| panic!("{why}"));
+        let (start, waited) = (Instant::now(), self.waited_for_a_cpu() + queued("thread-self"));
+        if self.state().is_some() {
+            // A zombie still tells how long it has waited.
+            let mut patience = Patience::new();
+            while self.state() != Some('Z') {
+                if let Some(why) = patience.is_over() {
+                    panic!("it has not ended: {why}");
+                }
+                patience.pause();
+            }
+        }
         let elapsed = start.elapsed();
-        (status, self.rest_of_stdout(), elapsed)
+        let waited = (self.waited_for_a_cpu() + queued("thread-self")).saturating_sub(waited);
+        let status = wait(&mut self.child).unwrap_or_else(|why| panic!("{why}"));
+        (status, self.rest_of_stdout(), elapsed.saturating_sub(waited))
     }
 
     /// Kills it, and returns what it has said on stdout behind its first line.
@@ -246,9 +258,7 @@ impl Server {
     /// How long the main thread was ready to run and had no CPU, also after its end: proc(5), `schedstat`. Zero
     /// where there is no `/proc`.
     pub fn waited_for_a_cpu(&self) -> Duration {
-        let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()));
-        let nanos = schedstat.ok().and_then(|text| text.split(' ').nth(1)?.parse().ok());
-        Duration::from_nanos(nanos.unwrap_or_default())
+        queued(&self.child.id().to_string())
     }
 
     /// Waits until its last words have been read: as long as a thread reads them, it shares the log with us.
@@ -350,6 +360,13 @@ fn where_it_is_now(exe: &str, us: &Path) -> PathBuf {
     let now =
         us.parent().zip(Path::new(exe).file_name()).map(|(deps, name)| deps.with_file_name(name));
     now.filter(|path| path.exists()).unwrap_or_else(|| exe.into())
+}
+
+/// How long a thread was ready to run and had no CPU: proc(5), `schedstat`. Zero where there is no `/proc`.
+fn queued(thread: &str) -> Duration {
+    let schedstat = std::fs::read_to_string(format!("/proc/{thread}/schedstat"));
+    let nanos = schedstat.ok().and_then(|text| text.split(' ').nth(1)?.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
 }
 
 /// The error is why there is no point in waiting any longer.
