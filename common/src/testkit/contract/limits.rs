@@ -364,15 +364,19 @@ impl Crowd {
         self.enter(client);
     }
 
-    /// With people waiting and nobody leaving: under 5 % of a core, and those who are in are served.
+    /// With people waiting and nobody leaving: under 5 % of a core, and those who are in are served. A server that
+    /// spins on a busy machine may get less than that, but it wants all of it.
     #[track_caller]
     fn assert_no_spin(&mut self, server: &Server) {
         let Some(before) = server.usage() else { return skipped("the CPU needs /proc") };
-        let start = Instant::now();
+        let (start, waited) = (Instant::now(), server.waited_for_a_cpu());
         assert!(self.inside[0].hears_nothing_for(Duration::from_millis(1_500)));
         let cpu = server.usage().expect("/proc was there").cpu - before.cpu;
-        let share = cpu.as_secs_f64() / start.elapsed().as_secs_f64();
-        assert!(share < 0.05, "{:.1} % of a core while people wait", share * 100.0);
+        let wanted = cpu + server.waited_for_a_cpu().saturating_sub(waited);
+        let share = |time: Duration| time.as_secs_f64() / start.elapsed().as_secs_f64();
+        assert!(share(cpu) < 0.05, "{:.1} % of a core while people wait", share(cpu) * 100.0);
+        let most = share(wanted) * 100.0;
+        assert!(most < 40.0, "it wanted {most:.0} % of a core while people wait");
         self.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
     }
 
