@@ -99,7 +99,7 @@ impl Server {
     #[track_caller]
     pub fn start_under_nohup(exe: &str) -> Self {
         let mut command = command("nohup");
-        command.arg(exe).args(arguments(exe, &[], "127.0.0.1:0"));
+        command.arg(found(exe)).args(arguments(exe, &[], "127.0.0.1:0"));
         Self::spawn(command).with_log()
     }
 
@@ -125,7 +125,7 @@ impl Server {
         // A shell can lower both of its limits and then become the server. We cannot, without lowering ours.
         let mut command = command("sh");
         let script = "ulimit -n \"$0\" && exec \"$@\"";
-        command.args(["-c", script, &limit.to_string(), exe]);
+        command.args(["-c", script, &limit.to_string(), &found(exe)]);
         command.args(arguments(exe, &[], "127.0.0.1:0"));
         let server = Self::spawn(command).with_log();
         server.raise_descriptors(limit); // again: it may have raised its soft limit to the hard one
@@ -354,6 +354,12 @@ fn command(exe: &str) -> Command {
     command
 }
 
+/// The server as an argument, for a shell or another program that starts it.
+pub(super) fn found(exe: &str) -> String {
+    let us = std::env::current_exe().unwrap_or_default();
+    where_it_is_now(exe, &us).to_string_lossy().into_owned()
+}
+
 /// A test is told where its server is when it is built (`CARGO_BIN_EXE_…`), and to cargo it stays up to date
 /// when the checkout is renamed or copied. Where we are now, `deps`, is below the server's folder.
 fn where_it_is_now(exe: &str, us: &Path) -> PathBuf {
@@ -437,5 +443,27 @@ mod tests {
         for exe in ["/where/it/was/other", "sh"] {
             assert_eq!(where_it_is_now(exe, &test), Path::new(exe));
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn through_another_program_a_server_is_found_as_well() {
+        use crate::testkit::traced::{run_from_shell, start_from_shell};
+        let us = std::env::current_exe().expect("we run");
+        let here = us.parent().and_then(Path::parent).expect("a folder above deps");
+        let here = here.join(format!("found-{}", std::process::id()));
+        let name = here.file_name().and_then(|name| name.to_str()).expect("our own name");
+        // Another process writes it: while one of our threads forks, we could not run what we have open.
+        let script =
+            r#"printf '#!/bin/sh\necho listening on 127.0.0.1:9\n' >"$0" && chmod +x "$0""#;
+        let path = here.to_str().expect("cargo's names are UTF-8");
+        assert!(run("sh", &["-c", script, path]).status.success());
+        let exe = format!("/where/it/was/{name}");
+        Server::start_under_nohup(&exe);
+        Server::start_with_descriptors(&exe, 64);
+        Server::prepared(&exe, &[], &["env"], |_| ());
+        start_from_shell(&exe, &[], "true");
+        assert_eq!(run_from_shell(&exe, &[], "true").0, Some(0));
+        std::fs::remove_file(&here).expect("it is ours");
     }
 }
