@@ -7,8 +7,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::testkit::client::{random_bytes, stream_through};
+use common::testkit::client::{Client, random_bytes, stream_through};
 use common::testkit::server::Server;
+use common::testkit::{eventually, skipped};
 
 const EXE: &str = env!("CARGO_BIN_EXE_stage4-epoll");
 
@@ -22,27 +23,57 @@ fn e4_2_level_triggered_a_flood_takes_turns_with_the_others() {
     let server = Server::start(EXE);
     let mut client = server.connect();
     client.round_trip(b"hello");
-    let masks = masks(2);
-    eprintln!("seen: the kernel watches with the masks {masks:x?}");
-    let edges = masks.iter().filter(|&mask| mask & EDGE_TRIGGERED != 0).count();
-    assert_eq!(edges, 0, "a client is still watched with an edge trigger");
+    assert_eq!(edges(), 0, "a client is still watched with an edge trigger");
     takes_turns(&server);
     every_byte_comes_back(&server);
+    costs_nothing_while_nobody_speaks(&server, &client);
+    assert_eq!(edges(), 0, "a client is still watched with an edge trigger");
 }
 
-/// Edge-triggered, whoever is left with bytes unread has to be watched anew.
+/// Edge-triggered, a client that is left with bytes unread has to be watched anew.
 #[test]
 #[ignore = "exercise 4.3: cargo test -p stage4-epoll --test exercises -- --ignored e4_3"]
 fn e4_3_edge_triggered_a_flood_takes_turns_with_the_others() {
     let server = Server::start(EXE);
     let mut client = server.connect();
     client.round_trip(b"hello");
-    let masks = masks(2);
-    eprintln!("seen: the kernel watches with the masks {masks:x?}");
-    let edges = masks.iter().filter(|&mask| mask & EDGE_TRIGGERED != 0).count();
-    assert_eq!(edges, 1, "the client is not watched with an edge trigger any more");
+    assert_eq!(edges(), 1, "the client is not watched with an edge trigger any more");
     takes_turns(&server);
     every_byte_comes_back(&server);
+    costs_nothing_while_nobody_speaks(&server, &client);
+    // Again, after turns that were cut short.
+    client.round_trip(&random_bytes(256 * 1024));
+    assert_eq!(edges(), 1, "the client is not watched with an edge trigger any more");
+}
+
+/// How many clients are watched with an edge trigger, while one client is connected.
+#[track_caller]
+fn edges() -> usize {
+    let mut masks = Vec::new();
+    eventually("the listener and one client are watched", || {
+        masks = event_masks();
+        masks.len() == 2
+    });
+    eprintln!("seen: the kernel watches with the masks {masks:x?}");
+    masks.iter().filter(|&mask| mask & EDGE_TRIGGERED != 0).count()
+}
+
+/// The event masks of everything that our server's epoll instance watches: proc_pid_fdinfo(5).
+#[track_caller]
+fn event_masks() -> Vec<u32> {
+    let children = fs::read_to_string("/proc/thread-self/children").expect("needs /proc");
+    let pid =
+        children.split_whitespace().next_back().expect("the server is a child of this thread");
+    let mut masks = Vec::new();
+    for info in fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("needs /proc").flatten() {
+        let info = fs::read_to_string(info.path()).unwrap_or_default();
+        for line in info.lines().filter(|line| line.starts_with("tfd:")) {
+            let mask =
+                line.split_once("events:").and_then(|(_, rest)| rest.split_whitespace().next());
+            masks.extend(mask.and_then(|mask| u32::from_str_radix(mask, 16).ok()));
+        }
+    }
+    masks
 }
 
 /// While somebody floods, others get a byte back before the flood gets much.
@@ -54,18 +85,25 @@ fn e4_3_edge_triggered_a_flood_takes_turns_with_the_others() {
 fn takes_turns(server: &Server) {
     /// With fair turns it is what was on its way, and one write more: 2,304 KiB.
     const MUCH: usize = FloodInHand::ON_ITS_WAY / 2 * 3;
+    /// If the flood does not move either, it is no use to keep it busy: then the polite client only waits.
+    const STUCK: Duration = Duration::from_secs(1);
     let (mut polite, mut flood) = (server.connect(), FloodInHand::start(server));
     polite.round_trip(b"hello");
     let start = Instant::now();
     let mut most = 0;
     while most < MUCH && start.elapsed() < Duration::from_secs(5) {
         polite.send(b"?");
-        let mut back = 0;
-        while polite.has_heard_nothing() {
-            back += flood.pump();
+        let (mut back, mut moved) = (0, Instant::now());
+        while polite.has_heard_nothing() && back < MUCH && moved.elapsed() < STUCK {
+            let n = flood.pump();
+            if n > 0 {
+                (back, moved) = (back + n, Instant::now());
+            }
         }
-        polite.expect(b"?");
         most = most.max(back);
+        if back < MUCH {
+            polite.expect(b"?");
+        }
     }
     eprintln!("seen: while one byte went to and fro, the flood got up to {} KiB", most / 1024);
     assert!(most < MUCH, "a client that never stops sending keeps the turn");
@@ -119,21 +157,18 @@ fn every_byte_comes_back(server: &Server) {
     }
 }
 
-/// The event masks of everything that our server's epoll instance watches: proc_pid_fdinfo(5).
+/// A level trigger that is not silenced, or a loop that asks: both cost CPU, and no client notices.
 #[track_caller]
-fn masks(expected: usize) -> Vec<u32> {
-    let children = fs::read_to_string("/proc/thread-self/children").expect("needs /proc");
-    let pid =
-        children.split_whitespace().next_back().expect("the server is a child of this thread");
-    let mut masks = Vec::new();
-    for info in fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("needs /proc").flatten() {
-        let info = fs::read_to_string(info.path()).unwrap_or_default();
-        for line in info.lines().filter(|line| line.starts_with("tfd:")) {
-            let mask =
-                line.split_once("events:").and_then(|(_, rest)| rest.split_whitespace().next());
-            masks.extend(mask.and_then(|mask| u32::from_str_radix(mask, 16).ok()));
-        }
-    }
-    assert_eq!(masks.len(), expected, "the listener and one client are watched");
-    masks
+fn costs_nothing_while_nobody_speaks(server: &Server, silent: &Client) {
+    const SECOND: Duration = Duration::from_secs(1);
+    let Some(before) = server.usage() else { return skipped("the CPU needs /proc") };
+    assert!(silent.hears_nothing_for(SECOND), "a client that says nothing gets something");
+    let after = server.usage().expect("/proc was there");
+    let (wakeups, cpu) = (after.wakeups - before.wakeups, after.cpu - before.cpu);
+    eprintln!("seen: {wakeups} wake-ups and {cpu:.1?} of CPU in a quiet second");
+    // A few are for the clients of a moment ago, whose end may still be on its way.
+    assert!(
+        wakeups < 20 && cpu < SECOND / 20,
+        "it does not sleep: {wakeups} wake-ups and {cpu:.1?} of CPU in a second in which nobody speaks"
+    );
 }

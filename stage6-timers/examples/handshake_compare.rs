@@ -15,10 +15,11 @@ mod by_machine;
 mod by_tokio;
 
 use std::alloc::System;
+use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -114,10 +115,10 @@ fn main() -> ExitCode {
     common::run(|| {
         let table = compare()?;
         common::print(table.trim_end());
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pieces/handshake/comparison.md");
-        fs::create_dir_all(Path::new(path).parent().expect("it is in a folder"))
-            .and_then(|()| fs::write(path, table))
-            .with_context(|| format!("cannot write {path}"))
+        let folder = package()?.join("../docs/pieces/handshake");
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join("comparison.md"), table))
+            .with_context(|| format!("cannot write into {}", folder.display()))
     })
 }
 
@@ -281,7 +282,7 @@ struct Server {
 
 impl Server {
     fn start() -> anyhow::Result<Self> {
-        let mut child = cargo(&["run", "--quiet", "--release", "-p", "stage6-timers", "--"])
+        let mut child = cargo(&["run", "--quiet", "--release", "-p", "stage6-timers", "--"])?
             .args(["127.0.0.1:0", "--status-interval", "1h"])
             .stdout(Stdio::piped())
             .spawn()
@@ -304,7 +305,7 @@ impl Drop for Server {
 /// How many crates a program stands on, as cargo counts them.
 fn crates(program: &Program) -> anyhow::Result<String> {
     let tree =
-        cargo(&["tree", "--edges=normal,dev", "--prefix=none", "-p", program.package]).output()?;
+        cargo(&["tree", "--edges=normal,dev", "--prefix=none", "-p", program.package])?.output()?;
     let tree = String::from_utf8(tree.stdout)?;
     let mut crates: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     crates.sort_unstable();
@@ -312,10 +313,16 @@ fn crates(program: &Program) -> anyhow::Result<String> {
     Ok(format!("{} ({})", crates.len(), program.package))
 }
 
-fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
-    command
+fn cargo(args: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.args(args).current_dir(package()?);
+    Ok(command)
+}
+
+/// Where stage 6 is. cargo says so when it runs us; when it built us, the checkout may have been elsewhere.
+fn package() -> anyhow::Result<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").context("start this with `cargo run`")?;
+    Ok(package.into())
 }
 
 fn machine_in_words() -> String {

@@ -1,13 +1,15 @@
-//! The tool for exercises and measurements.
+//! The tool for exercises and measurements, and for what leaves this checkout.
 
 mod bench;
 mod exercises;
+mod new;
+mod pack;
 
 use std::process::{self, ExitCode};
 
 use clap::{Parser, Subcommand};
 
-/// What goes with the six servers: exercises that check themselves, and measurements.
+/// What goes with the six servers: exercises that check themselves, measurements, crates of your own.
 #[derive(Parser)]
 #[command(name = "workshop", version)]
 struct Cli {
@@ -21,6 +23,10 @@ enum Command {
     Exercises(exercises::Command),
     /// Measure the stages and their peers side by side
     Bench(bench::Args),
+    /// Make a crate of your own from stage 5 or 6, outside of this workspace
+    New(new::Args),
+    /// Pack a folder for machines without network: sources, dependencies, what is built from them, the book
+    Pack(pack::Args),
     /// An echo server to measure against, started by `bench`
     #[command(hide = true)]
     Peer(bench::peer::Args),
@@ -30,6 +36,8 @@ fn main() -> ExitCode {
     common::run(|| match parse().command {
         Command::Exercises(command) => exercises::run(command),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::New(args) => new::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Peer(args) => bench::peer::run(&args).map(|()| ExitCode::SUCCESS),
     })
 }

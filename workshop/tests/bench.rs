@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use common::testkit::client::allow_descriptors;
@@ -62,6 +63,51 @@ fn a_foreign_server_is_told_its_address() {
     assert!(printed.contains("| mine "), "{printed}{}", stderr(&output));
     assert!(!printed.contains("mine:"), "it was left out: {printed}");
 }
+
+/// With a target platform cargo builds in a folder of that name, also if it is the platform that we are on.
+#[test]
+fn a_stage_is_found_wherever_cargo_builds_it() {
+    if !allow_descriptors(100) {
+        return skipped("needs 100 descriptors");
+    }
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-target");
+    let _ = fs::remove_dir_all(&root);
+    let package = root.join("stage1-blocking");
+    fs::create_dir_all(root.join("docs/src/exercises")).unwrap();
+    fs::create_dir_all(package.join("src")).unwrap();
+    let manifest = "[package]\nname = \"stage1-blocking\"\nedition = \"2024\"\n";
+    fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    fs::write(package.join("src/main.rs"), SERVER).unwrap();
+    fs::write(
+        root.join("Cargo.toml"),
+        "[workspace]\nresolver = \"3\"\nmembers = [\"stage1-blocking\"]\n",
+    )
+    .unwrap();
+    let version = Command::new("rustc").arg("-vV").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let mut command = bench(&["--quick", "--scene", "ask-1", "--server", "stage1-blocking"]);
+    command.current_dir(&root).env("CARGO_MANIFEST_DIR", &root);
+    command.env_remove("CARGO_TARGET_DIR").env("CARGO_BUILD_TARGET", host);
+    let output = command.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("| stage1-blocking "), "{printed}{}", stderr(&output));
+    assert!(!printed.contains("stage1-blocking:"), "it was left out: {printed}");
+    assert!(root.join("target").join(host).is_dir());
+}
+
+/// As little as a stage can be.
+const SERVER: &str = r#"
+use std::io;
+fn main() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("listening on {}", listener.local_addr().unwrap());
+    while let Ok((stream, _)) = listener.accept() {
+        stream.set_nodelay(true).unwrap();
+        let _ = io::copy(&mut &stream, &mut &stream);
+    }
+}
+"#;
 
 #[test]
 fn a_server_that_ends_at_once_is_named_and_the_others_go_on() {

@@ -1,13 +1,13 @@
 //! Clients: polite ones, and every other kind.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 pub use super::descriptors::allow_descriptors;
 use super::patience::{LOOK_EVERY, Patience, in_a_hurry};
@@ -30,6 +30,14 @@ impl Client {
         stream.set_read_timeout(Some(deadline())).expect("read timeout");
         stream.set_write_timeout(Some(deadline())).expect("write timeout");
         Self { stream }
+    }
+
+    /// A client that comes from this address. It has to be one of this machine: on Linux each of 127.0.0.0/8 is.
+    pub fn connect_from(source: IpAddr, server: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect(&server.into())?;
+        Ok(Self::new(socket.into()))
     }
 
     /// Sends bytes and does not look at what comes back.
@@ -146,15 +154,27 @@ impl Client {
     /// Sends `bytes`, over and over, until neither the kernel nor the server takes any more, and reads
     /// nothing. `barrier` gives the server turns, to do what it can. Returns how many bytes went out.
     #[track_caller]
-    pub fn fill(&mut self, bytes: &[u8], mut barrier: impl FnMut()) -> io::Result<usize> {
-        /// After so many turns of the server without room for one more byte it is stuck.
-        const ENOUGH: usize = 30;
+    pub fn fill(&mut self, bytes: &[u8], barrier: impl FnMut()) -> io::Result<usize> {
         /// More than any kernel and any outbox hold: a server that takes this reads without end.
         const TOO_MUCH: usize = 256 << 20;
+        let sent = self.fill_up_to(TOO_MUCH, bytes, barrier)?;
+        assert!(sent < TOO_MUCH, "it has taken {sent} bytes and we have read none");
+        Ok(sent)
+    }
+
+    /// The same, and stops as soon as `most` bytes or more have gone out.
+    #[track_caller]
+    pub fn fill_up_to(
+        &mut self,
+        most: usize,
+        bytes: &[u8],
+        mut barrier: impl FnMut(),
+    ) -> io::Result<usize> {
+        /// After so many turns of the server without room for one more byte it is stuck.
+        const ENOUGH: usize = 30;
         self.stream.set_nonblocking(true)?;
         let (mut sent, mut refused) = (0, 0);
-        while refused < ENOUGH {
-            assert!(sent < TOO_MUCH, "it has taken {sent} bytes and we have read none");
+        while refused < ENOUGH && sent < most {
             match self.stream.write(&bytes[sent % bytes.len()..]) {
                 Ok(n) => (sent, refused) = (sent + n, 0),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -170,14 +190,14 @@ impl Client {
 }
 
 /// A timeout is called so: the kernel's word for it is `EAGAIN`. See socket(7), `SO_RCVTIMEO`.
-fn in_words(error: &io::Error, timeout: io::Result<Option<Duration>>) -> String {
+pub(super) fn in_words(error: &io::Error, timeout: io::Result<Option<Duration>>) -> String {
     match timeout {
         Ok(Some(time)) if is_timeout(error) => format!("timed out after {time:?}"),
         _ => error.to_string(),
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
+pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 

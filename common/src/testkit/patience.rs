@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,7 +80,7 @@ impl Patience {
     }
 }
 
-/// How often all our child processes have been woken, if each sleeps in a call that no clock ends.
+/// How often the servers that this test waits for have been woken, if each sleeps in a call that no clock ends.
 fn wakeups_of_sleepers() -> Option<u64> {
     let mut wakeups = None;
     for pid in children() {
@@ -92,14 +93,60 @@ fn wakeups_of_sleepers() -> Option<u64> {
     wakeups
 }
 
-/// The child processes that have not ended. proc_pid_task_children(5)
+/// The child processes of this thread that have not ended: a test starts its servers, and other tests are none of
+/// its business. A thread without any helps a test, we do not know which: it gets the children of all of them.
 fn children() -> Vec<u32> {
+    let own = children_of(Path::new("/proc/thread-self"));
+    if !own.is_empty() {
+        return own;
+    }
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let of_task =
-        |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
-    let all: String = tasks.map(of_task).collect();
+    tasks.flat_map(|task| children_of(&task.path())).collect()
+}
+
+/// proc_pid_task_children(5)
+fn children_of(task: &Path) -> Vec<u32> {
+    let all = fs::read_to_string(task.join("children")).unwrap_or_default();
     let is_alive = |pid: &u32| {
         fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
     };
     all.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_alive).collect()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Read;
+    use std::process::{Child, Command, Stdio};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::testkit::eventually;
+
+    /// A child that sleeps in `read(2)` until we end.
+    fn reader() -> Child {
+        let mut cat = Command::new("cat");
+        cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cat is there")
+    }
+
+    #[test]
+    fn a_test_does_not_wait_for_the_server_of_another_one() {
+        let mut ours = reader();
+        thread::scope(|scope| {
+            let (started, wait) = mpsc::channel();
+            let (over, end) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                let mut theirs = Command::new("sleep").arg("60").spawn().expect("sleep is there");
+                started.send(()).expect("it waits for us");
+                let _ = end.recv(); // a thread that ends leaves its children to another one
+                theirs.kill().and_then(|()| theirs.wait()).expect("it is ours");
+            });
+            wait.recv().expect("it has started one");
+            assert_eq!(children(), [ours.id()]);
+            eventually("ours sleeps", || wakeups_of_sleepers().is_some());
+            drop(over);
+        });
+        drop(ours.stdin.take());
+        ours.stdout.take().expect("a pipe").read_to_end(&mut Vec::new()).expect("it ends");
+        ours.wait().expect("it has ended");
+    }
 }

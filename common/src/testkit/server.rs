@@ -27,6 +27,10 @@ pub struct Server {
     _watchdog: Watchdog,
 }
 
+/// The clients of a server notice its end before it is over: first the kernel closes its sockets. And its last
+/// words may be heard later still.
+const LAST_MOMENTS: Duration = Duration::from_millis(500);
+
 /// Signals that tests send.
 #[derive(Clone, Copy, Debug)]
 pub enum Signal {
@@ -95,7 +99,7 @@ impl Server {
     #[track_caller]
     pub fn start_under_nohup(exe: &str) -> Self {
         let mut command = command("nohup");
-        command.arg(exe).args(arguments(exe, &[], "127.0.0.1:0"));
+        command.arg(found(exe)).args(arguments(exe, &[], "127.0.0.1:0"));
         Self::spawn(command).with_log()
     }
 
@@ -121,7 +125,7 @@ impl Server {
         // A shell can lower both of its limits and then become the server. We cannot, without lowering ours.
         let mut command = command("sh");
         let script = "ulimit -n \"$0\" && exec \"$@\"";
-        command.args(["-c", script, &limit.to_string(), exe]);
+        command.args(["-c", script, &limit.to_string(), &found(exe)]);
         command.args(arguments(exe, &[], "127.0.0.1:0"));
         let server = Self::spawn(command).with_log();
         server.raise_descriptors(limit); // again: it may have raised its soft limit to the hard one
@@ -205,13 +209,25 @@ impl Server {
         self.change_limit(&format!("--nofile={limit}:"))
     }
 
-    /// Waits until it has ended, and returns how, what else it said on stdout, and how long it took.
+    /// Waits until it has ended, and returns how, what else it said on stdout, and how long it took. The time in
+    /// which others had the CPU does not count: not the server's, and not ours, who have to notice.
     #[track_caller]
     pub fn wait_for_end(mut self) -> (ExitStatus, String, Duration) {
-        let start = Instant::now();
-        let status = wait(&mut self.child).unwrap_or_else(|why| panic!("{why}"));
+        let (start, waited) = (Instant::now(), self.waited_for_a_cpu() + queued("thread-self"));
+        if self.state().is_some() {
+            // A zombie still tells how long it has waited.
+            let mut patience = Patience::new();
+            while self.state() != Some('Z') {
+                if let Some(why) = patience.is_over() {
+                    panic!("it has not ended: {why}");
+                }
+                patience.pause();
+            }
+        }
         let elapsed = start.elapsed();
-        (status, self.rest_of_stdout(), elapsed)
+        let waited = (self.waited_for_a_cpu() + queued("thread-self")).saturating_sub(waited);
+        let status = wait(&mut self.child).unwrap_or_else(|why| panic!("{why}"));
+        (status, self.rest_of_stdout(), elapsed.saturating_sub(waited))
     }
 
     /// Kills it, and returns what it has said on stdout behind its first line.
@@ -242,19 +258,31 @@ impl Server {
     /// How long the main thread was ready to run and had no CPU, also after its end: proc(5), `schedstat`. Zero
     /// where there is no `/proc`.
     pub fn waited_for_a_cpu(&self) -> Duration {
-        let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()));
-        let nanos = schedstat.ok().and_then(|text| text.split(' ').nth(1)?.parse().ok());
-        Duration::from_nanos(nanos.unwrap_or_default())
+        queued(&self.child.id().to_string())
+    }
+
+    /// Waits until its last words have been read: as long as a thread reads them, it shares the log with us.
+    fn hear_it_out(&self) {
+        let start = Instant::now();
+        while Arc::strong_count(&self.log) > 1 && start.elapsed() < LAST_MOMENTS {
+            thread::park_timeout(Duration::from_millis(1));
+        }
     }
 
     /// What it does right now.
     fn how_it_is(&mut self) -> String {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            return format!("the server has ended: {status}");
-        }
-        match blocked_in(self.child.id()).as_deref() {
-            Some([main, ..]) => format!("the server sleeps in {}", main.name),
-            _ => "the server runs".to_owned(),
+        let start = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return format!("the server has ended: {status}");
+            }
+            if let Some([main, ..]) = blocked_in(self.child.id()).as_deref() {
+                return format!("the server sleeps in {}", main.name);
+            }
+            if start.elapsed() > LAST_MOMENTS {
+                return "the server runs".to_owned();
+            }
+            thread::park_timeout(Duration::from_millis(10));
         }
     }
 
@@ -269,10 +297,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let how_it_is = self.how_it_is();
+        let how_it_is = thread::panicking().then(|| self.how_it_is());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if thread::panicking() {
+        if let Some(how_it_is) = how_it_is {
+            self.hear_it_out();
             eprintln!("{how_it_is}");
             // In a hurry each line has been passed on when it came.
             if !in_a_hurry() {
@@ -318,19 +347,32 @@ fn arguments<'a>(exe: &str, options: &[&'a str], addr: &'a str) -> Vec<&'a str> 
 
 /// A command whose output we get, that asks nobody anything, and is not helped by our environment.
 fn command(exe: &str) -> Command {
-    let mut command = Command::new(where_it_is_now(exe));
+    let us = std::env::current_exe().unwrap_or_default();
+    let mut command = Command::new(where_it_is_now(exe, &us));
     command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
+/// The server as an argument, for a shell or another program that starts it.
+pub(super) fn found(exe: &str) -> String {
+    let us = std::env::current_exe().unwrap_or_default();
+    where_it_is_now(exe, &us).to_string_lossy().into_owned()
+}
+
 /// A test is told where its server is when it is built (`CARGO_BIN_EXE_…`), and to cargo it stays up to date
 /// when the checkout is renamed or copied. Where we are now, `deps`, is below the server's folder.
-fn where_it_is_now(exe: &str) -> PathBuf {
-    let us = std::env::current_exe().unwrap_or_default();
+fn where_it_is_now(exe: &str, us: &Path) -> PathBuf {
     let now =
         us.parent().zip(Path::new(exe).file_name()).map(|(deps, name)| deps.with_file_name(name));
     now.filter(|path| path.exists()).unwrap_or_else(|| exe.into())
+}
+
+/// How long a thread was ready to run and had no CPU: proc(5), `schedstat`. Zero where there is no `/proc`.
+fn queued(thread: &str) -> Duration {
+    let schedstat = std::fs::read_to_string(format!("/proc/{thread}/schedstat"));
+    let nanos = schedstat.ok().and_then(|text| text.split(' ').nth(1)?.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
 }
 
 /// The error is why there is no point in waiting any longer.
@@ -382,4 +424,46 @@ fn memory(proc: &str) -> Option<u64> {
 /// The number behind a name in a file of `/proc`.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.split_once(name)?.1.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_found_where_its_checkout_is_now() {
+        let us = std::env::current_exe().expect("we run");
+        let (deps, name) = (us.parent().expect("a folder"), us.file_name().expect("a name"));
+        // As if we were a server in `deps`, and the test that asks in a folder below.
+        let test = deps.join("deps/test");
+        let built = Path::new("/where/it/was").join(name);
+        let built = built.to_str().expect("cargo's names are UTF-8");
+        assert_eq!(where_it_is_now(built, &test), us);
+        // There is no such server beside us, so it is where it was built, or is found in the PATH.
+        for exe in ["/where/it/was/other", "sh"] {
+            assert_eq!(where_it_is_now(exe, &test), Path::new(exe));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn through_another_program_a_server_is_found_as_well() {
+        use crate::testkit::traced::{run_from_shell, start_from_shell};
+        let us = std::env::current_exe().expect("we run");
+        let here = us.parent().and_then(Path::parent).expect("a folder above deps");
+        let here = here.join(format!("found-{}", std::process::id()));
+        let name = here.file_name().and_then(|name| name.to_str()).expect("our own name");
+        // Another process writes it: while one of our threads forks, we could not run what we have open.
+        let script =
+            r#"printf '#!/bin/sh\necho listening on 127.0.0.1:9\n' >"$0" && chmod +x "$0""#;
+        let path = here.to_str().expect("cargo's names are UTF-8");
+        assert!(run("sh", &["-c", script, path]).status.success());
+        let exe = format!("/where/it/was/{name}");
+        Server::start_under_nohup(&exe);
+        Server::start_with_descriptors(&exe, 64);
+        Server::prepared(&exe, &[], &["env"], |_| ());
+        start_from_shell(&exe, &[], "true");
+        assert_eq!(run_from_shell(&exe, &[], "true").0, Some(0));
+        std::fs::remove_file(&here).expect("it is ours");
+    }
 }

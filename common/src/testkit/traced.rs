@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use super::eventually;
-use super::server::{Server, run};
+use super::server::{Server, found, run};
 #[cfg(unix)]
 use super::server::{Signal, send_signal};
 
@@ -15,14 +15,14 @@ use super::server::{Signal, send_signal};
 /// server. Unix only.
 #[track_caller]
 pub fn start_from_shell(exe: &str, options: &[&str], setup: &str) -> Server {
-    Server::start_with("sh", &from_shell(exe, options, &script(setup)))
+    Server::start_with("sh", &from_shell(&found(exe), options, &script(setup)))
 }
 
 /// The same for a server that is expected to end by itself: returns its exit code and its stderr.
 #[track_caller]
 pub fn run_from_shell(exe: &str, options: &[&str], setup: &str) -> (Option<i32>, String) {
-    let script = script(setup);
-    let mut words = from_shell(exe, options, &script);
+    let (exe, script) = (found(exe), script(setup));
+    let mut words = from_shell(&exe, options, &script);
     words.push("127.0.0.1:0");
     let output = run("sh", &words);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -67,9 +67,10 @@ impl Traceable {
             return None;
         }
         let script = script(&format!("{setup} && {{ {UNTRACE}; }} && echo $$ >&2"));
+        let exe = found(exe);
         let mut words = TRACE.to_vec();
         words.push("sh");
-        words.extend(from_shell(exe, options, &script));
+        words.extend(from_shell(&exe, options, &script));
         let server = Server::start_with("strace", &words);
         eventually("its process ID is told", || server.log().contains('\n'));
         let pid = server.log().lines().next().map(str::to_owned)?;

@@ -310,9 +310,16 @@ fn a_write_that_was_refused_is_not_tried_again_before_there_is_room() {
 
 #[test]
 fn a_client_that_never_stops_sending_gives_up_its_turn() {
-    let mut connection = readable(Script::endless(Bytes));
+    // More than it sends in all these turns. Behind that `EAGAIN` and the end: a turn that drains ends, too.
+    let mut script = vec![Bytes; 4_000];
+    script.push(WouldBlock);
+    let mut connection = readable(Script::new(&script));
     for turns in 1..=1000 {
-        assert_eq!(turn(&mut connection), Next::Again);
+        let next = turn(&mut connection);
+        let reads = connection.stream.fed().len() / SMALL - (turns - 1);
+        assert_ne!(next, Next::Done, "it reads on when there is nothing to read");
+        assert!(reads <= 1000, "{reads} reads in one turn, and only the script has ended it");
+        assert_eq!((reads, next), (1, Next::Again), "reads in a turn, and what comes next");
         assert_eq!(connection.stream.taken().len(), turns * SMALL);
     }
 }

@@ -124,7 +124,13 @@ fn lateness_is_not_carried_over() {
     let mut due = t0;
     for tick in 1..=1000 {
         // Each time a little later than it should be, and never twice the same.
-        due = next_tick(due, SECOND, due + Duration::from_millis(tick * 7 % 1000));
+        let late = Duration::from_millis(tick * 7 % 1000);
+        let now = due + late;
+        due = next_tick(due, SECOND, now);
+        assert!(
+            late.is_zero() || due != now + SECOND,
+            "tick {tick} is late since the last one was"
+        );
         assert_eq!(due, t0 + SECOND * tick as u32);
     }
 }

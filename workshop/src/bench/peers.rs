@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
@@ -84,13 +84,10 @@ pub(super) fn assemble(args: &Args) -> anyhow::Result<Vec<Peer>> {
     let wanted = |name: &str| args.server.is_empty() || args.server.iter().any(|s| s == name);
     check_names(args)?;
     let us = env::current_exe().context("cannot tell where we are")?;
-    let dir = us.parent().context("a program is in a directory")?;
     let stages: Vec<_> = STAGES.into_iter().filter(|(name, _)| wanted(name)).collect();
-    build_stages(&stages, dir)?;
-    let start = |&(name, options)| Peer::ours(name, &release_dir(dir).join(name), options);
-    let mut peers: Vec<_> = stages.iter().map(start).collect();
+    let mut peers = build_stages(&stages)?;
     if wanted(C) {
-        match compile_c(&release_dir(dir)) {
+        match compile_c(us.parent().context("a program is in a directory")?) {
             Ok(program) => peers.push(Peer::ours(C, &program, &[])),
             Err(why) => common::print(format_args!("{C}: left out: {why:#}\n")),
         }
@@ -117,36 +114,57 @@ fn check_names(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// Where cargo puts release builds, seen from the directory this program is in. Under `cargo run` without
-/// `--release` we are next door.
-fn release_dir(dir: &Path) -> PathBuf {
-    dir.with_file_name("release")
-}
-
-fn build_stages(stages: &[(&str, &[&str])], dir: &Path) -> anyhow::Result<()> {
+/// Builds the stages. cargo says where they are: a target folder and a target platform can be set in the environment and
+/// in files that only cargo knows.
+fn build_stages(stages: &[(&str, &[&str])]) -> anyhow::Result<Vec<Peer>> {
     if stages.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--quiet"]).current_dir(root()?);
-    command.arg("--target-dir").arg(dir.parent().context("it is in a target directory")?);
+    let args = ["build", "--release", "--quiet", "--message-format=json-render-diagnostics"];
+    command.args(args).current_dir(root()?).stderr(Stdio::inherit());
     for (stage, _) in stages {
         command.args(["-p", stage]);
     }
-    match command.status().context("cannot start cargo to build the stages")? {
-        status if status.success() => Ok(()),
-        status => bail!("cannot build the stages: cargo ended with {status}"),
+    let output = command.output().context("cannot start cargo to build the stages")?;
+    if !output.status.success() {
+        bail!("cannot build the stages: cargo ended with {}", output.status);
     }
+    let peer = |&(name, options): &(&str, &[&str])| {
+        let program = program_of(name, &output.stdout);
+        let program = program.with_context(|| format!("cargo did not say where {name} is"))?;
+        Ok(Peer::ours(name, &program, options))
+    };
+    stages.iter().map(peer).collect()
 }
 
-/// Compiles the C server, where that is possible.
+/// A line of `--message-format=json`, as far as we read it: the Cargo Book, "External Tools".
+#[derive(serde::Deserialize)]
+struct Artifact {
+    target: Target,
+    executable: Option<PathBuf>,
+}
+
+#[derive(serde::Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Where a program is, out of what cargo has said.
+fn program_of(name: &str, said: &[u8]) -> Option<PathBuf> {
+    let mut artifacts = said
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Artifact>(line).ok());
+    artifacts.find_map(|artifact| artifact.executable.filter(|_| artifact.target.name == name))
+}
+
+/// Compiles the C server into a directory, where that is possible.
 fn compile_c(dir: &Path) -> anyhow::Result<PathBuf> {
     if cfg!(not(target_os = "linux")) {
         bail!("it needs Linux");
     }
     let program = dir.join("epoll_echo");
-    std::fs::create_dir_all(dir)?;
     let mut command = Command::new("cc");
     command.args(["-O2", "-Wall", "-Wextra", "-o"]).arg(&program);
     command.arg(root()?.join("docs/c/epoll_echo.c"));

@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use super::examine::{Examined, Reader, examine};
-use super::judge::Finding;
+use super::judge::{Finding, symptom};
 use super::page::{Exercise, Kind, Number};
 use super::place::Place;
+use super::predict::{self, Prediction};
 use super::run::{Run, Verdict, first_errors};
 use super::screen::{Screen, say};
+use super::stage::Leftover;
 use super::{TOOL, explain, start_again};
 
 /// Builds the stage as the learner has left it and runs the test of the exercise. Exit code 0: done.
@@ -35,10 +37,26 @@ pub(crate) fn check(
     say!("");
     conclude(place, screen, exercise, &finding);
     let done = finding == Finding::Done;
-    if step.is_none() {
-        place.remember("done", number, done.then_some(""));
+    if done && step.is_none() {
+        let seen =
+            symptom(exercise, &run).map(|symptom| Prediction::new(symptom.how, test(exercise)));
+        if let (Some(predicted), Some(seen)) = (predict::of(place, number), &seen) {
+            say!("");
+            predict::beside(screen, &predicted, seen.how, test(exercise));
+        }
+        place.done(exercise, seen.as_ref());
+    }
+    // Changes of no exercise are the learner's own.
+    let leftover = place.leftovers(exercise).filter(|left| !matches!(left, Leftover::Changes(_)));
+    if let Some(leftover) = leftover.filter(|_| !done) {
+        say!("\nBesides: {leftover}.");
     }
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The test that is to turn red or green. Of several the first.
+fn test(exercise: &Exercise) -> &str {
+    exercise.test.names().next().map_or("", String::as_str)
 }
 
 /// One screen: what was done, what was seen, what it may mean.

@@ -29,9 +29,20 @@ pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
     lines
 }
 
+/// What the servers have logged.
+pub(crate) fn log_lines(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().map(behind_the_name).filter_map(|line| line.strip_prefix(LOG))
+}
+
 fn last_of_the_log(output: &str) -> Vec<String> {
-    let mut log: Vec<_> =
-        output.lines().map(behind_the_name).filter_map(|line| line.strip_prefix(LOG)).collect();
+    let mut log: Vec<_> = log_lines(output).collect();
+    let mut in_a_backtrace = false;
+    log.retain(|line| {
+        in_a_backtrace |= line.starts_with("stack backtrace");
+        let wanted = !in_a_backtrace;
+        in_a_backtrace &= !line.starts_with("note: ");
+        wanted
+    });
     let last = log.split_off(log.len().saturating_sub(LOG_LINES));
     let heading = match (last.len(), log.len()) {
         (0, _) => None,
@@ -97,9 +108,11 @@ pub(crate) fn unfinished(output: &str) -> Option<&str> {
 
 /// The lines of the output in which the server itself gave up: where, and why.
 pub(crate) fn server_panic(output: &str) -> Option<String> {
-    let is_ours = |line: &&str| line.contains("panicked at stage") && line.contains("/src/");
+    let is_code = |line: &str| line.contains("/src/") || line.contains("/examples/");
+    let is_ours = |line: &&str| line.contains("panicked at stage") && is_code(line);
     let output = unquoted(output);
-    let mut lines = output.lines().skip_while(|line| !is_ours(line));
+    let lines = output.lines().map(|line| line.strip_prefix(LOG).unwrap_or(line));
+    let mut lines = lines.skip_while(|line| !is_ours(line));
     Some(format!("{}\n{}", lines.next()?.trim(), lines.next().unwrap_or_default().trim()))
 }
 
@@ -144,6 +157,11 @@ mod tests {
             ],
         );
         check_seen("log: one\nok\n", &["the server's log:", "  one"]);
+        let panic = "log: stack backtrace:\nlog:    0: main\nlog: note: Some details are omitted\n";
+        check_seen(
+            &format!("log: one\n{panic}log: two\n"),
+            &["the server's log:", "  one", "  two"],
+        );
         check_seen("panicked at a.rs:1:2:\nno\n\nFAILED\n", &["panicked at a.rs:1:2:", "no"]);
     }
 
@@ -181,6 +199,8 @@ mod tests {
         let output =
             "thread 'main' (7) panicked at stage5-mio/src/server.rs:12:3:\nindex out of bounds";
         assert!(server_panic(output).is_some_and(|lines| lines.ends_with("index out of bounds")));
+        let logged = "log: thread 'main' (7) panicked at stage5-mio/src/server.rs:12:3:\nlog: no";
+        assert!(server_panic(logged).is_some_and(|lines| !lines.contains("log: ")));
         assert!(
             server_panic("thread 'e5_1' panicked at stage5-mio/tests/exercises.rs:7:1:").is_none()
         );

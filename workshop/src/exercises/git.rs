@@ -1,63 +1,81 @@
-//! What to type to put a patch in, and to begin again. It must work where the learner is: below the root,
-//! after a commit, in a folder that no repository knows.
+//! What git knows of the stages as they were given. Where it is not there, the tool does without.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, iter};
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
-use super::page::{Exercise, Number};
-use super::place::Place;
+use super::sources::Sources;
 
-/// The command that puts a patch in.
-pub(crate) fn put_in(place: &Place, number: Number) -> String {
-    let mut command = format!("{} apply ", at_root(&place.root));
-    // Inside of another repository (a zip unpacked there) `git apply` counts from that one's root, and
-    // skips, without a word, what it does not find.
-    if let Ok(prefix) = git(&place.root, &["rev-parse", "--show-prefix"])
-        && !prefix.is_empty()
-    {
-        command += &format!("--directory={prefix} ");
-    }
-    command + &format!("docs/solutions/{number}.patch")
+/// A commit that has the stages as they were given.
+pub(crate) struct Base {
+    pub(crate) commit: String,
+    /// It comes from the repository that this one was cloned from. Else it is the last commit here, and the
+    /// learner's own work may be in it.
+    pub(crate) is_theirs: bool,
 }
 
-/// The command that gets the sources of an exercise back as they were. git knows better than we do, and
-/// asks no questions. The error is why it cannot, in git's words.
-pub(crate) fn begin_again(place: &Place, exercise: &Exercise) -> anyhow::Result<String> {
-    let (root, sources) = (&place.root, &*exercise.sources);
-    git(root, &["ls-files", "--error-unmatch", sources])?;
-    let same = |options: &[&str]| {
-        let diff = [&["diff", "--quiet"], options, &["--", sources]].concat();
-        git(root, &diff).is_ok()
-    };
-    let how = match where_we_came_from(root) {
-        Some(base) if !same(&[&base, "HEAD"]) => format!("-SW --source={base} "),
-        _ if !same(&["--cached"]) => "-SW ".to_owned(),
-        _ => String::new(),
-    };
-    Ok(format!("{} restore {how}{sources}", at_root(root)))
-}
-
-/// The last commit that is not the learner's own. `None`: this repository was cloned from no other.
-fn where_we_came_from(root: &Path) -> Option<String> {
-    let theirs = ["@{upstream}", "origin/HEAD"];
-    let base = theirs.iter().find_map(|theirs| git(root, &["merge-base", "HEAD", theirs]).ok())?;
-    git(root, &["rev-parse", "--short", &base]).ok()
-}
-
-/// `git`, or how to call it for the root from where we are.
-fn at_root(root: &Path) -> String {
-    let here = env::current_dir().unwrap_or_default();
-    match here.strip_prefix(root) {
-        Ok(below) if below.as_os_str().is_empty() => "git".to_owned(),
-        Ok(below) => {
-            let up: PathBuf = iter::repeat_n("..", below.components().count()).collect();
-            format!("git -C {}", up.display())
+impl Base {
+    /// The last commit that is not the learner's own, or else the last one. It may be one of another
+    /// repository, which this checkout was unpacked in.
+    pub(crate) fn find(root: &Path) -> Option<Self> {
+        let with = |theirs| git(root, &["merge-base", "HEAD", theirs]).ok();
+        if let Some(commit) = ["@{upstream}", "origin/HEAD"].into_iter().find_map(with) {
+            return Some(Self { commit, is_theirs: true });
         }
-        Err(_) => format!("git -C \"{}\"", root.display()),
+        let commit = git(root, &["rev-parse", "--verify", "-q", "HEAD"]).ok()?;
+        Some(Self { commit, is_theirs: false })
     }
+
+    /// The Rust files of a folder in that commit. `None`: it has none there.
+    pub(crate) fn read(&self, root: &Path, folder: &str) -> Option<Sources> {
+        let list = git(root, &["ls-tree", "-r", "-z", &self.commit, "--", folder]).ok()?;
+        // mode, type, object name, a tabulator, path
+        let file = |entry: &str| {
+            let (object, path) = entry.split_once('\t')?;
+            Some((object.split(' ').nth(2)?.to_owned(), path.to_owned()))
+        };
+        let is_ours = |path: &str| path.ends_with(".rs") && !path.contains("/.");
+        let mut files: Vec<_> = list.split('\0').filter_map(file).collect();
+        files.retain(|(_, path)| is_ours(path));
+        let objects: Vec<_> = files.iter().map(|(object, _)| object.as_str()).collect();
+        let texts = contents(root, &objects).ok()?;
+        let mut sources = Sources::default();
+        files.iter().zip(texts).for_each(|((_, path), text)| sources.add(path, &text));
+        (!sources.is_empty()).then_some(sources)
+    }
+}
+
+/// The texts of objects, all from one git: it takes longer to start than to read them.
+fn contents(root: &Path, objects: &[&str]) -> anyhow::Result<Vec<String>> {
+    let mut command = Command::new("git");
+    command.args(["cat-file", "--batch"]).current_dir(root).stderr(Stdio::null());
+    let mut git = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = git.stdin.take().context("git has no stdin")?;
+    let mut stdout = std::io::BufReader::new(git.stdout.take().context("git has no stdout")?);
+    let wanted = objects.join("\n") + "\n";
+    // It answers before it has read all of them, so both pipes could be full.
+    let ask = thread::spawn(move || stdin.write_all(wanted.as_bytes()));
+    let texts = objects.iter().map(|_| content(&mut stdout)).collect();
+    // If a text could not be read, git waits for us to read on, and `ask` waits for git.
+    drop(stdout);
+    let _ = ask.join();
+    git.wait()?;
+    texts
+}
+
+/// `<object> blob <size>`, a line feed, the text, a line feed.
+fn content(stdout: &mut impl BufRead) -> anyhow::Result<String> {
+    let mut head = String::new();
+    stdout.read_line(&mut head)?;
+    let size = head.trim_end().split_once(" blob ").and_then(|(_, size)| size.parse().ok());
+    let size: usize = size.with_context(|| format!("git says: {}", head.trim_end()))?;
+    let mut text = vec![0; size + 1];
+    stdout.read_exact(&mut text)?;
+    text.pop();
+    Ok(String::from_utf8(text)?)
 }
 
 /// Runs git in the root. Returns what it says; an error is in its own words.
@@ -65,6 +83,6 @@ fn git(root: &Path, args: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("git").args(args).current_dir(root).output();
     let output = output.context("cannot start git")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "git says: {}", said.trim_end());
+    ensure!(output.status.success(), "git says: {}", said.trim_end());
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }

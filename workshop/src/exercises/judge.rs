@@ -1,6 +1,6 @@
 //! From what was seen to a verdict and its cause.
 
-use super::explain::{first_failure, listened, server_panic};
+use super::explain::{first_failure, listened, log_lines, server_panic};
 use super::observe::Rates;
 use super::page::{Exercise, Kind, Symptom};
 use super::predict::How;
@@ -64,9 +64,7 @@ pub(crate) fn judge(exercise: &Exercise, run: &Run) -> Finding {
         (Kind::Build, Verdict::Green) => Finding::Done,
         (Kind::Build, _) => Finding::Red(likely_cause(exercise, run)),
         (Kind::Break, Verdict::Green) => Finding::NothingBroken,
-        (Kind::Break, _) if exercise.symptoms.iter().any(|symptom| fits(symptom, run)) => {
-            Finding::Done
-        }
+        (Kind::Break, _) if symptom(exercise, run).is_some() => Finding::Done,
         (Kind::Break, _) => Finding::Red(another_fault(run)),
     }
 }
@@ -107,10 +105,18 @@ fn killed(verdict: Verdict) -> String {
     )
 }
 
-/// The names in the list of failures at the end of a run.
+/// The names in the list of failures at the end of a run. If it was killed before that: those with a verdict.
 pub(crate) fn failed_tests(output: &str) -> impl Iterator<Item = &str> {
-    let list = output.rsplit_once("\nfailures:\n").map_or("", |(_, list)| list);
-    list.lines().map_while(|line| line.strip_prefix("    "))
+    let list = output.rsplit_once("\nfailures:\n").map(|(_, list)| list);
+    let so_far = output.lines().filter(move |_| list.is_none());
+    let so_far = so_far.filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    let all = list.unwrap_or_default().lines().map_while(|line| line.strip_prefix("    "));
+    all.chain(so_far)
+}
+
+/// Which symptom of a drill was seen.
+pub(crate) fn symptom<'a>(exercise: &'a Exercise, run: &Run) -> Option<&'a Symptom> {
+    exercise.symptoms.iter().find(|symptom| fits(symptom, run))
 }
 
 fn fits(symptom: &Symptom, run: &Run) -> bool {
@@ -124,8 +130,17 @@ fn fits(symptom: &Symptom, run: &Run) -> bool {
         How::TooMuch => (said.is_some() || run.verdict == Verdict::Bloated) && !has_ended(run),
         How::Silence => has_timed_out(run) && !has_ended(run),
         How::Spin => (said.is_some() || is_restless(run)) && !has_ended(run),
-        How::End => (said.is_some() || has_ended(run)) && !has_timed_out(run),
+        // If the text is in the log, the end is that of the server. If not, it is that of one client, and a
+        // server that has ended would be another fault.
+        How::End => {
+            let of_the_server = symptom.says.as_ref().is_none_or(|text| is_logged(text, run));
+            has_ended(run) == of_the_server && !has_timed_out(run)
+        }
     }
+}
+
+fn is_logged(text: &str, run: &Run) -> bool {
+    log_lines(&run.output).any(|line| line.contains(text))
 }
 
 /// How a run failed, as far as it can be told without knowing what was asked for.
@@ -139,9 +154,14 @@ pub(crate) fn how(run: &Run) -> How {
     }
 }
 
-/// Whether the server ended before we ended it. The test kit says so when a test fails.
+/// Whether the server ended before we ended it. The test kit says so when a test fails; and one that panics may
+/// need longer for its last words than the test for its own.
 fn has_ended(run: &Run) -> bool {
-    run.output.contains("the server has ended") || !listened(&run.output)
+    // The examples are tested in the test's own process.
+    let panics = |lines: String| lines.starts_with("thread 'main'") || lines.contains("/examples/");
+    run.output.contains("the server has ended")
+        || !listened(&run.output)
+        || server_panic(&run.output).is_some_and(panics)
 }
 
 /// The test has waited, until it or we had had enough.
@@ -156,7 +176,9 @@ fn is_restless(run: &Run) -> bool {
 
 fn another_fault(run: &Run) -> Cause {
     let how = how(run);
-    let what = match server_panic(&run.output) {
+    // A unit test fails in the folder of the sources, too.
+    let panic = server_panic(&run.output).filter(|lines| !lines.contains("/tests.rs:"));
+    let what = match panic {
         Some(lines) => format!("the server panicked:\n{lines}"),
         None if !listened(&run.output) => "the server ended before it listened".to_owned(),
         None if how == How::End => "the server ended".to_owned(),
@@ -170,7 +192,12 @@ fn another_fault(run: &Run) -> Cause {
 /// The most likely cause. What the page says goes before what can be said of any server.
 fn likely_cause(exercise: &Exercise, run: &Run) -> Cause {
     if let Some(lines) = server_panic(&run.output) {
-        let text = format!("The server panicked, and with it every client is gone:\n{lines}");
+        // An example is tested in the test's own process.
+        let gone = match exercise.sources.ends_with("/src") {
+            true => "The server panicked, and with it every client is gone",
+            false => "Your code panicked",
+        };
+        let text = format!("{gone}:\n{lines}");
         return Cause::new("panics", text);
     }
     if let Some((seen, why)) = exercise.causes.iter().find(|(seen, _)| run.output.contains(seen)) {
@@ -271,6 +298,27 @@ mod tests {
         check(&drill, Verdict::Red, "3 bytes are missing", "done");
         let gone = "3 bytes are missing\nthe server has ended: exit status: 101\n";
         check(&drill, Verdict::Red, gone, "another fault: an end");
+        let going = "3 bytes are missing\nthe server runs\nlog: thread 'main' (7) panicked at stage4-epoll/src/a.rs:1:2:\nno\n";
+        check(&drill, Verdict::Red, going, "another fault: an end");
+    }
+
+    #[test]
+    fn the_end_of_a_client_is_told_from_the_end_of_the_server() {
+        let client = drill(How::End, Some("not a clean end: reset"));
+        let server = drill(How::End, Some("cannot go on"));
+        let reset = "not a clean end: reset\nthe server runs\n";
+        check(&client, Verdict::Red, reset, "done");
+        let gone = "log: error: cannot go on\nnot a clean end: reset\nthe server has ended: 1\n";
+        check(&client, Verdict::Red, gone, "another fault: an end");
+        check(&server, Verdict::Red, gone, "done");
+        check(&server, Verdict::Red, reset, "another fault: a wrong answer");
+    }
+
+    #[test]
+    fn a_unit_test_that_fails_is_no_panic_of_the_server() {
+        let said = "thread 'a' (7) panicked at stage5-mio/src/connection/tests.rs:1:2:\n8 reads\n";
+        let cause = another_fault(&ran(Verdict::Red, said));
+        assert!(cause.text.contains("8 reads") && !cause.text.contains("server"), "{cause:?}");
     }
 
     #[test]
@@ -303,6 +351,8 @@ mod tests {
         assert!(
             rest(Verdict::Red, output).is("breaks b") && !rest(Verdict::Red, output).is("breaks c")
         );
+        let killed = "running 3 tests\ntest a ... ok\ntest b ... FAILED\n";
+        assert_eq!(rest(Verdict::Hung, killed).key(), "breaks b");
         assert_eq!(rest(Verdict::Hung, "running 3 tests\n").key(), "breaks another promise");
     }
 

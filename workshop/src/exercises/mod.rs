@@ -7,19 +7,25 @@ mod answers;
 mod check;
 mod examine;
 mod explain;
+mod first;
 mod git;
 mod judge;
 mod leading;
+mod memory;
 mod observe;
 mod page;
 mod place;
-#[allow(dead_code, reason = "`page` and `check` will use it")]
 mod predict;
 mod run;
 mod screen;
+mod sources;
+mod stage;
+mod summary;
 mod talk;
 mod verify;
+mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -27,6 +33,7 @@ use anyhow::Context;
 use page::{Exercise, Kind, Number};
 use place::Place;
 pub(crate) use place::root;
+use predict::Prediction;
 use screen::{Screen, say};
 
 /// How this tool is called, in what it tells people to do next.
@@ -42,6 +49,13 @@ pub(crate) enum Command {
         /// Its number, such as 5.2
         number: Number,
     },
+    /// Show the task of the first exercise that is not done
+    Next,
+    /// Save what you have changed in the stage, put it into its first state, and show the task
+    Start {
+        /// Its number, such as 5.2
+        number: Number,
+    },
     /// Build the stage as you have changed it, run the exercise's test, say what was seen
     Check {
         /// Its number, such as 5.2
@@ -49,6 +63,18 @@ pub(crate) enum Command {
         /// Only this step of a long exercise
         #[arg(long)]
         step: Option<usize>,
+        /// What you expect of a fault: wrong-answer, end, spin, silence or too-much, and the test, as in
+        /// silence:name_of_test. Without it you are asked, on a terminal
+        #[arg(long, value_name = "HOW[:TEST]")]
+        predict: Option<Prediction>,
+    },
+    /// Check again each time you save a file. Keys: h, s, r, q
+    Watch {
+        /// Its number, such as 5.2
+        number: Number,
+        /// End when the exercise is done
+        #[arg(long)]
+        until_done: bool,
     },
     /// Show one more hint each time
     Hint {
@@ -60,6 +86,31 @@ pub(crate) enum Command {
         /// Its number, such as 5.2
         number: Number,
     },
+    /// Show your sources beside those with the solution
+    Diff {
+        /// Its number, such as 5.2
+        number: Number,
+    },
+    /// Put the solution, or the fault, into the stage
+    Apply {
+        /// Its number, such as 5.2
+        number: Number,
+    },
+    /// Save what you have changed in the stage, and put it into its first state
+    Reset {
+        /// Its number, such as 5.2
+        number: Number,
+    },
+    /// Bring back what `start` or `reset` has saved, or list it
+    Resume {
+        /// What to bring back: its name, or the number of an exercise for what was saved of it last
+        which: Option<String>,
+    },
+    /// Write down what you have done, what you have predicted and what you can explain, as a page to print
+    Summary {
+        /// The page. Without a path: .workshop/summary.html in the checkout
+        path: Option<PathBuf>,
+    },
     /// Prove that every patch does what its page says, in a copy of the workspace
     Verify(verify::Options),
     /// Talk to a server: a line client, and the clients that servers are afraid of
@@ -69,15 +120,32 @@ pub(crate) enum Command {
 /// Runs one command. An error is about us; what an exercise has to say is in the exit code.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     // `talk` needs none.
-    let place = Place::find;
+    let place = || {
+        let place = Place::find()?;
+        // Now, before the learner changes anything. A command that needs it says what is wrong with it.
+        let _ = place.keep_first();
+        anyhow::Ok(place)
+    };
     let screen = Screen::new();
     match command {
         Command::List => list(&place()?, &screen),
         Command::Show { number } => show(&place()?, &screen, number),
-        Command::Check { number, step } => check::check(&place()?, &screen, number, step),
+        Command::Next => next(&place()?, &screen),
+        Command::Start { number } => start(&place()?, &screen, number),
+        Command::Check { number, step, predict } => {
+            predict_and_check(&place()?, &screen, number, step, predict.as_ref())
+        }
+        Command::Watch { number, until_done } => {
+            watch::watch(&place()?, &screen, number, until_done)
+        }
         Command::Hint { number } => hint(&place()?, &screen, number),
         Command::Solution { number } => solution(&place()?, &screen, number),
-        Command::Verify(options) => verify::verify(&place()?, &screen, &options),
+        Command::Diff { number } => stage::diff(&place()?, &screen, number),
+        Command::Apply { number } => stage::apply(&place()?, number),
+        Command::Reset { number } => stage::reset(&place()?, number),
+        Command::Resume { which } => stage::resume(&place()?, which.as_deref()),
+        Command::Summary { path } => summary::summary(&place()?, path),
+        Command::Verify(options) => verify::verify(&Place::find()?, &screen, &options),
         Command::Talk(options) => talk::talk(&options),
     }
 }
@@ -103,11 +171,53 @@ fn list(place: &Place, screen: &Screen) -> anyhow::Result<ExitCode> {
 
 fn show(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
-    screen.headline(&exercise);
-    say!("\n{}", exercise.body.trim());
-    say!("\nWhen you are ready:  {TOOL} check {number}");
-    say!("Stuck:               {TOOL} hint {number}");
+    show_task(screen, &exercise);
+    stage::tell_leftover(place, screen, &exercise);
+    place.begin(number);
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_task(screen: &Screen, exercise: &Exercise) {
+    let number = exercise.number;
+    screen.headline(exercise);
+    say!("\n{}", exercise.body.trim());
+    say!("\nWhen you are ready:  {TOOL} check {number}, or at each save: {TOOL} watch {number}");
+    say!("Stuck:               {TOOL} hint {number}");
+}
+
+fn next(place: &Place, screen: &Screen) -> anyhow::Result<ExitCode> {
+    let exercises = place.exercises()?;
+    match exercises.iter().find(|exercise| !place.is_done(exercise.number)) {
+        Some(next) => show(place, screen, next.number),
+        None => {
+            say!(
+                "All {} exercises are done. What you have learned: {TOOL} summary",
+                exercises.len()
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn start(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
+    let exercise = place.exercise(number)?;
+    stage::put_first(place, &exercise)?;
+    say!("");
+    show_task(screen, &exercise);
+    place.begin_again(number);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks for the prediction, if it is the first time, and checks.
+fn predict_and_check(
+    place: &Place,
+    screen: &Screen,
+    number: Number,
+    step: Option<usize>,
+    given: Option<&Prediction>,
+) -> anyhow::Result<ExitCode> {
+    predict::ask(place, screen, &place.exercise(number)?, given)?;
+    check::check(place, screen, number, step)
 }
 
 fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
@@ -135,15 +245,13 @@ fn solution(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<Ex
         Kind::Build => "put it in",
         Kind::Break => "put the fault in",
     };
-    let put_in = git::put_in(place, number);
-    say!("\nTo {verb}: {put_in}");
-    let take_out = put_in.replacen("apply", "apply -R", 1);
-    say!("To take everything back: {}", git::begin_again(place, &exercise).unwrap_or(take_out));
+    say!("\nTo {verb}: {TOOL} apply {number}");
+    say!("To take everything back: {}", start_again(place, &exercise));
+    say!("Yours beside it: {TOOL} diff {number}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// How to get the stage back as it was, or why git cannot.
-fn start_again(place: &Place, exercise: &Exercise) -> String {
-    let by_hand = |why| format!("take {} from a fresh copy; {why:#}", exercise.sources);
-    git::begin_again(place, exercise).unwrap_or_else(by_hand)
+/// The command that gets the stage back as it was given.
+fn start_again(_: &Place, exercise: &Exercise) -> String {
+    format!("{TOOL} reset {}", exercise.number)
 }

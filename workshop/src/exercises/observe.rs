@@ -126,14 +126,24 @@ impl Observed {
     }
 }
 
-/// Whether it is one of the six, and started by the test that leads this process group.
+/// Whether it is one of our programs, a stage or an example, and started by the test that leads this group.
 fn is_server(process: &Path, group: u32) -> bool {
     let Ok(stat) = fs::read_to_string(process.join("stat")) else { return false };
     // `pid (name) state ppid pgrp …`, and the name may contain anything: proc_pid_stat(5).
-    let Some((left, right)) = stat.rsplit_once(')') else { return false };
-    let name = left.split_once('(').map_or("", |(_, name)| name);
-    let pgrp = right.split_whitespace().nth(2).and_then(|field| field.parse().ok());
-    name.starts_with("stage") && pgrp == Some(group)
+    let pgrp = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(2));
+    let exe = |process: &Path| fs::read_link(process.join("exe")).ok();
+    pgrp.and_then(|field| field.parse().ok()) == Some(group)
+        && exe(&Path::new("/proc").join(group.to_string()))
+            .zip(exe(process))
+            .is_some_and(|(test, exe)| is_built_beside(&exe, &test))
+}
+
+/// The test is in `target/debug/deps`, a stage in `target/debug` and an example in `target/debug/examples`.
+fn is_built_beside(exe: &Path, test: &Path) -> bool {
+    let built = test.parent().and_then(Path::parent);
+    built.is_some_and(|built| {
+        exe.parent().is_some_and(|folder| folder == built || folder == built.join("examples"))
+    })
 }
 
 fn sample(process: &Path) -> Option<Sample> {
@@ -190,6 +200,18 @@ mod tests {
         assert!((rates.wanted - 1.0).abs() < 0.01, "{rates:?}");
         assert!(observed.in_words().unwrap().contains("50 % of a core (of the 100 % it wanted"));
         assert!((rates.wakeups_per_second - 40_000.0).abs() < 400.0, "{rates:?}");
+    }
+
+    #[test]
+    fn stages_and_examples_are_observed_and_neither_the_test_nor_the_shell() {
+        let is_observed = |exe: &str| {
+            is_built_beside(Path::new(exe), Path::new("/a/target/debug/deps/handshake-0123"))
+        };
+        assert!(is_observed("/a/target/debug/stage6-timers"));
+        assert!(is_observed("/a/target/debug/examples/handshake_by_hand"));
+        for other in ["/a/target/debug/deps/handshake-0123", "/bin/sh", "/a/debug/stage6-timers"] {
+            assert!(!is_observed(other), "{other}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where things are: the pages, the patches, and what we remember about the learner.
+//! Where things are: the pages, the patches, and what is built.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,6 @@ use anyhow::Context;
 use super::TOOL;
 use super::page::{Exercise, Number};
 use super::run::Workspace;
-use super::screen::say;
 
 /// Where the pages are in a checkout. A folder that has it is a checkout.
 const PAGES: &str = "docs/src/exercises";
@@ -19,7 +18,7 @@ const PAGES: &str = "docs/src/exercises";
 /// A checkout of this repository.
 pub(crate) struct Place {
     pub(crate) root: PathBuf,
-    /// Where cargo builds, and where we remember.
+    /// Where cargo builds.
     target: Target,
 }
 
@@ -29,7 +28,9 @@ impl Place {
     /// built.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let root = root()?;
-        Ok(Self { target: Target::of(&root), root })
+        let place = Self { target: Target::of(&root), root };
+        place.take_over_old_memory();
+        Ok(place)
     }
 
     /// Every exercise that has a page, in order.
@@ -70,7 +71,7 @@ impl Place {
         self.root.join(format!("docs/solutions/{number}.patch"))
     }
 
-    /// What we remember goes where `cargo clean` takes it away.
+    /// What we build goes where `cargo clean` takes it away. Copies of the workspace for example.
     pub(crate) fn memory(&self) -> PathBuf {
         self.target.memory.clone()
     }
@@ -79,31 +80,6 @@ impl Place {
     pub(crate) fn workspace(&self) -> Workspace {
         let shared = self.target.is_shared.then(|| self.memory().join("target"));
         Workspace { root: self.root.clone(), target: shared }
-    }
-
-    pub(crate) fn is_done(&self, number: Number) -> bool {
-        self.memory().join("done").join(number.to_string()).exists()
-    }
-
-    pub(crate) fn hints_shown(&self, number: Number) -> usize {
-        let text = fs::read_to_string(self.memory().join("hints").join(number.to_string()));
-        text.ok().and_then(|text| text.parse().ok()).unwrap_or(0)
-    }
-
-    /// Remembers something about an exercise, or forgets it. A learner loses little if that fails, so it is
-    /// no error; and it comes last, after what there is to see.
-    pub(crate) fn remember(&self, what: &str, number: Number, text: Option<&str>) {
-        let path = self.memory().join(what).join(number.to_string());
-        let written = match text {
-            Some(text) => {
-                fs::create_dir_all(path.with_file_name("")).and_then(|()| fs::write(&path, text))
-            }
-            None if path.exists() => fs::remove_file(&path),
-            None => Ok(()),
-        };
-        if let Err(error) = written {
-            say!("(That cannot be remembered: cannot write {}: {error})", path.display());
-        }
     }
 }
 
@@ -125,7 +101,7 @@ pub(crate) fn root() -> anyhow::Result<PathBuf> {
     Ok(found.to_owned())
 }
 
-/// Where cargo builds, and where we remember.
+/// Where cargo builds, and where we do.
 struct Target {
     memory: PathBuf,
     /// It is not in this checkout (`CARGO_TARGET_DIR`), so another one may build there as well. cargo takes

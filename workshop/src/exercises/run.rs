@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,10 @@ const MEMORY_LIMIT: u64 = 1 << 30;
 /// stopped in time.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// When one of many tests has failed, and the others wait for a server that is as broken as its own, the verdict
+/// is known: after so long nobody waits for the rest of it.
+const ENOUGH: Duration = Duration::from_secs(13);
+
 /// How much of a test's output is kept.
 const OUTPUT_LIMIT: usize = 1 << 20;
 
@@ -31,6 +35,10 @@ const PATIENCE_MS: &str = "10000";
 
 /// How many tests of a contract run at the same time: most of them wait.
 const THREADS: &str = "8";
+
+/// The tests of the handshake that run in its own process. The others start the examples as programs, and take
+/// half a minute.
+const PARTS: [&str; 3] = ["machine_tests", "part_tests", "executor_tests"];
 
 /// Where a workspace is, and where what is built from it goes.
 pub(crate) struct Workspace {
@@ -85,16 +93,7 @@ impl Workspace {
         exercise: &Exercise,
         long: &[&str],
     ) -> anyhow::Result<Result<Test, String>> {
-        let mut args = vec![format!("--test-threads={THREADS}")];
-        if exercise.rest() == "handshake" {
-            // Its other tests play with the examples as programs, and take half a minute.
-            args.push("machine_tests".to_owned());
-        }
-        args.extend_from_slice(&exercise.still_holds);
-        let taken_back = exercise.taken_back.iter().map(String::as_str);
-        for name in long.iter().copied().chain(taken_back) {
-            args.extend(["--skip".to_owned(), name.to_owned()]);
-        }
+        let args = rest_of(exercise, long);
         let target = ["--test".to_owned(), exercise.rest().to_owned()];
         self.build_target(&exercise.package, &target, args, 1)
     }
@@ -122,6 +121,21 @@ impl Workspace {
         let exe = exe.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
         Ok(Ok(Test { exe, package: self.root.join(package), args, named }))
     }
+}
+
+/// What is told to the other tests: which of them to run, and which not.
+fn rest_of(exercise: &Exercise, long: &[&str]) -> Vec<String> {
+    let mut args = vec![format!("--test-threads={THREADS}")];
+    if exercise.rest() == "handshake" {
+        args.extend(PARTS.map(str::to_owned));
+    }
+    args.extend_from_slice(&exercise.still_holds);
+    // A drill's own test is red now, as it should be.
+    let known = exercise.taken_back.iter().chain(exercise.test.names()).map(String::as_str);
+    for name in long.iter().copied().chain(known) {
+        args.extend(["--skip".to_owned(), name.to_owned()]);
+    }
+    args
 }
 
 /// What a run of cargo has come to.
@@ -216,7 +230,8 @@ impl Test {
             if observed.most_memory() > MEMORY_LIMIT {
                 break Err(Verdict::Bloated);
             }
-            if start.elapsed() > deadline {
+            let enough = if output.has_failed() { deadline.min(ENOUGH) } else { deadline };
+            if start.elapsed() > enough {
                 break Err(Verdict::Hung);
             }
             thread::park_timeout(LOOK_EVERY);
@@ -257,7 +272,10 @@ struct Group {
 }
 
 /// What a group says, read as it is written, so that nobody waits for us.
-struct Output(JoinHandle<Vec<u8>>);
+struct Output {
+    said: JoinHandle<Vec<u8>>,
+    has_failed: Arc<AtomicBool>,
+}
 
 impl Group {
     fn spawn(mut command: Command) -> anyhow::Result<(Self, Output)> {
@@ -270,7 +288,10 @@ impl Group {
         let id = leader.id();
         RUNNING.store(id, Ordering::SeqCst);
         let group = Self { leader, id, _watchdog: watchdog };
-        Ok((group, Output(thread::spawn(move || collect(pipe)))))
+        let has_failed = Arc::<AtomicBool>::default();
+        let failed = Arc::clone(&has_failed);
+        let said = thread::spawn(move || collect(pipe, &failed));
+        Ok((group, Output { said, has_failed }))
     }
 }
 
@@ -309,10 +330,16 @@ fn catch_ctrl_c() {
     });
 }
 
-fn collect(mut pipe: impl Read) -> Vec<u8> {
+/// `failed`: set when a test has its verdict, and it is that one.
+fn collect(mut pipe: impl Read, failed: &AtomicBool) -> Vec<u8> {
+    const FAILED: &[u8] = b" ... FAILED\n";
     let (mut said, mut buf) = (Vec::new(), [0; 4096]);
     while let Ok(n @ 1..) = pipe.read(&mut buf) {
         said.extend_from_slice(&buf[..n]);
+        let new = &said[said.len().saturating_sub(n + FAILED.len())..];
+        if new.windows(FAILED.len()).any(|window| window == FAILED) {
+            failed.store(true, Ordering::SeqCst);
+        }
         // What was said last tells most: something goes from the middle.
         if said.len() > OUTPUT_LIMIT {
             said.drain(OUTPUT_LIMIT / 4..OUTPUT_LIMIT / 2);
@@ -322,9 +349,14 @@ fn collect(mut pipe: impl Read) -> Vec<u8> {
 }
 
 impl Output {
+    /// Whether one of several tests has failed already.
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
     /// Everything, once nobody is left who could say more.
     fn finish(self) -> String {
-        String::from_utf8_lossy(&self.0.join().unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&self.said.join().unwrap_or_default()).into_owned()
     }
 }
 
@@ -427,6 +459,40 @@ mod tests {
         let said = script(text).run(Duration::from_secs(30)).expect("sh is there").output;
         let expected: String = (1..=9).map(|i| format!("out {i}\nerr {i}\n")).collect();
         assert_eq!(said, expected);
+    }
+
+    /// Whether the run of the other tests leaves this one out.
+    fn skips(args: &[String], name: &str) -> bool {
+        args.windows(2).any(|pair| pair[0] == "--skip" && pair[1] == name)
+    }
+
+    #[test]
+    fn of_the_other_tests_those_that_are_known_to_be_red_are_left_out() {
+        let page = |text| Exercise::parse(text).expect("it is a page");
+        let mut drill = page(include_str!("../../../docs/src/exercises/4.1.md"));
+        drill.taken_back = vec!["another_one".to_owned()];
+        let args = rest_of(&drill, &["that_takes_long"]);
+        for name in ["half_close_gets_every_byte_back", "another_one", "that_takes_long"] {
+            assert!(skips(&args, name), "{name}: {args:?}");
+        }
+        let machine = page(include_str!("../../../docs/src/exercises/7.1.md"));
+        let args = rest_of(&machine, &[]);
+        assert!(args.contains(&"machine_tests".to_owned()), "{args:?}");
+        assert!(skips(&args, machine.test.names().next().expect("it has a test")), "{args:?}");
+    }
+
+    #[test]
+    fn a_verdict_is_found_wherever_the_pipe_breaks_what_was_said() {
+        let failed = |said: &str| {
+            let failed = AtomicBool::default();
+            assert_eq!(collect(said.as_bytes(), &failed), said.as_bytes());
+            failed.into_inner()
+        };
+        for before in [0, 4080, 4090, 4096, 5000] {
+            let padding = "x".repeat(before);
+            assert!(failed(&format!("{padding}\ntest a ... FAILED\nmore\n")), "{before}");
+            assert!(!failed(&format!("{padding}\ntest a ... ok\nFAILED?\n")), "{before}");
+        }
     }
 
     #[test]

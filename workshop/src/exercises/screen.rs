@@ -26,6 +26,20 @@ impl Screen {
         Self { colours: common::wants_colour(stream) }
     }
 
+    /// Without colours, whatever the terminal can do.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { colours: false }
+    }
+
+    /// An empty terminal. What is printed elsewhere is read as a whole, so there it is a line between.
+    pub(crate) fn clear(&self) {
+        match self.colours {
+            true => say!("\x1b[2J\x1b[H"),
+            false => say!("\n----"),
+        }
+    }
+
     pub(crate) fn headline(&self, exercise: &Exercise) {
         let Exercise { number, title, minutes, kind, sources, .. } = exercise;
         say!("{}", self.strong(&format!("Exercise {number}: {title}")));
@@ -34,6 +48,11 @@ impl Screen {
 
     pub(crate) fn strong(&self, text: &str) -> String {
         self.paint("1", text)
+    }
+
+    /// For what stands beside the text and is not the text.
+    pub(crate) fn dim(&self, text: &str) -> String {
+        self.paint("2", text)
     }
 
     /// Green, and at least `width` wide.

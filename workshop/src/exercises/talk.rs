@@ -4,8 +4,10 @@
 //! or on Ctrl-C, the others after some seconds.
 
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::{self, ExitCode};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,8 +17,17 @@ use socket2::SockRef;
 
 use super::screen::{Screen, grouped};
 
+/// What stands behind the options in the help.
+const ABOUT_TIMES: &str = "\
+Each line that is sent or received is reported with a time, in seconds since the start. The reports go to
+stderr. stdout has the bytes that the server sent and no others, so it can be piped. If stdout is a terminal,
+the time stands in front of each line that is received.
+
+The line client sends half a line if you press Ctrl-D in the middle of it, or if its input ends there.";
+
 /// Whom to talk to, and how.
 #[derive(clap::Args)]
+#[command(after_help = ABOUT_TIMES)]
 pub(crate) struct Options {
     /// A server on this machine: the address that it says it listens on
     #[arg(default_value = "127.0.0.1:9000", value_parser = parse_addr)]
@@ -41,10 +52,13 @@ struct Manner {
     /// Send one byte every 200 ms
     #[arg(long)]
     dribble: bool,
+    /// Send half a line, and the rest of it when half of the seconds are over
+    #[arg(long)]
+    half_line: bool,
     /// Send, say that nothing more will come (FIN), then read to the end
     #[arg(long)]
     half_close: bool,
-    /// Send, and close with a reset in place of a FIN
+    /// Send, and close with a reset instead of a FIN
     #[arg(long)]
     reset: bool,
     /// Send and never read
@@ -57,6 +71,11 @@ struct Manner {
 
 /// How much the clients that send a lot send at a time.
 const CHUNK: usize = 64 * 1024;
+
+/// How much a client that floods may have sent that has not come back. The queues of the kernel on the way back
+/// hold about 4 MB. If they were full, a server that keeps no bytes would cut this client off, and the flood
+/// would end. With much less on its way, the server finds the queue empty between two of our writes.
+const ON_ITS_WAY: u64 = 3 * 1024 * 1024;
 
 /// How often they say what they see.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -77,11 +96,7 @@ pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
         options.anywhere || is_here(addr),
         "{addr} is not on this machine; with --anywhere we talk to it all the same"
     );
-    let talk = Talk {
-        start: Instant::now(),
-        end: Duration::from_secs(options.seconds),
-        screen: Screen::on(&io::stderr()),
-    };
+    let talk = Arc::new(Talk::for_seconds(options.seconds));
     let stream =
         connect(addr).with_context(|| format!("cannot connect to {addr}; is a server running?"))?;
     stream.set_nodelay(true)?;
@@ -92,6 +107,7 @@ pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     match &options.manner {
         Manner { flood: true, .. } => talk.flood(stream)?,
         Manner { dribble: true, .. } => talk.dribble(stream)?,
+        Manner { half_line: true, .. } => talk.half_line(stream)?,
         Manner { half_close: true, .. } => talk.half_close(stream)?,
         Manner { reset: true, .. } => talk.reset(stream)?,
         Manner { never_read: true, .. } => talk.never_read(stream)?,
@@ -130,19 +146,43 @@ fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
 struct Talk {
     start: Instant,
     end: Duration,
-    /// Where we say what we do and see.
+    /// How we say what we do and see.
     screen: Screen,
+    /// On a terminal, what we send and what comes back share one screen.
+    cursor: Mutex<Cursor>,
+}
+
+/// Where the next character appears on the screen of a person, and in the stream from the server.
+#[derive(Default)]
+struct Cursor {
+    /// Behind the first part of a line: whatever is said next begins a line of its own.
+    mid_row: bool,
+    /// The last byte that came was no newline.
+    mid_line: bool,
 }
 
 impl Talk {
-    /// What we do and see goes to stderr, what the server says to stdout: as with `nc`.
-    fn say(&self, what: &str) {
-        // `eprintln!` would end the talk when stderr cannot be written to.
-        let _ = writeln!(io::stderr(), "{} {what}", self.time());
+    fn for_seconds(seconds: u64) -> Self {
+        Self {
+            start: Instant::now(),
+            end: Duration::from_secs(seconds),
+            screen: Screen::on(&io::stderr()),
+            cursor: Mutex::default(),
+        }
     }
 
+    /// What we do and see goes to stderr, what the server says to stdout: as with `nc`.
+    fn say(&self, what: &str) {
+        // One that panicked while it held this has changed a flag, no more.
+        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = if mem::take(&mut cursor.mid_row) { "\n" } else { "" };
+        // `eprintln!` would end the talk when stderr cannot be written to.
+        let _ = writeln!(io::stderr(), "{begin}{}{what}", self.time());
+    }
+
+    /// A narrow column, for a person who compares the time of a line with that of another.
     fn time(&self) -> String {
-        self.screen.strong(&format!("{:7.3}", self.start.elapsed().as_secs_f64()))
+        self.screen.dim(&format!("{:5.1} s", self.start.elapsed().as_secs_f64())) + "  "
     }
 
     fn is_over(&self) -> bool {
@@ -150,28 +190,20 @@ impl Talk {
     }
 
     /// What is typed goes out line by line; what comes back is printed as it comes, each line with the time.
-    fn lines(&self, mut stream: TcpStream) -> anyhow::Result<()> {
+    fn lines(self: &Arc<Self>, mut stream: TcpStream) -> anyhow::Result<()> {
         self.say(
-            "type a line and press Enter; Ctrl-D says that you will send no more, Ctrl-C leaves",
+            "type a line and press Enter; Ctrl-D in the middle of a line sends that half of it",
         );
-        let writer = stream.try_clone()?;
+        self.say("Ctrl-D on an empty line says that you will send no more; Ctrl-C leaves");
+        let (writer, sender) = (stream.try_clone()?, Arc::clone(self));
         // Not joined: it may wait for the keyboard when the server has already gone.
-        thread::spawn(move || send_what_is_typed(writer));
-        let (mut buf, mut begins) = ([0; 4096], true);
+        thread::spawn(move || sender.send_what_is_typed(writer));
+        let mut buf = [0; 4096];
         loop {
             match stream.read(&mut buf) {
                 Ok(0) => break self.say("the server has closed the connection"),
-                Ok(n) => {
-                    for line in buf[..n].split_inclusive(|byte| *byte == b'\n') {
-                        let printed = self.print(line, begins);
-                        begins = line.ends_with(b"\n");
-                        match printed {
-                            // The reader has read enough: `… | head -1`.
-                            Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                            printed => printed.context("cannot write to stdout")?,
-                        }
-                    }
-                }
+                Ok(n) if self.show(&buf[..n])? => {}
+                Ok(_) => break,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => break self.say(&format!("the connection broke: {e}")),
             }
@@ -179,17 +211,66 @@ impl Talk {
         Ok(())
     }
 
-    /// A line that has come, or a part of one. On a terminal the time stands in front of it. Elsewhere stdout
-    /// has what has come and no byte more, and the time is told on stderr.
-    fn print(&self, line: &[u8], begins: bool) -> io::Result<()> {
-        let mut stdout = io::stdout();
-        if begins && stdout.is_terminal() {
-            write!(stdout, "{} ", self.time())?;
-        } else if begins {
-            self.say("a line:");
+    fn send_what_is_typed(&self, mut writer: TcpStream) {
+        let mut buf = [0; 4096];
+        loop {
+            match io::stdin().read(&mut buf) {
+                Ok(0) => break,
+                // A line that has no end, since the input ended, is sent without one.
+                Ok(n) => {
+                    if !buf[..n].ends_with(b"\n") && io::stdin().is_terminal() {
+                        // A terminal shows what is typed, and no Enter has been pressed.
+                        self.cursor.lock().unwrap_or_else(PoisonError::into_inner).mid_row = true;
+                    }
+                    self.say_sending(&buf[..n]);
+                    if writer.write_all(&buf[..n]).is_err() {
+                        return; // the loop that reads says why
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => {
+                    common::say(format_args!("Error: cannot read stdin: {e}"));
+                    process::exit(1);
+                }
+            }
         }
-        stdout.write_all(line)?;
-        stdout.flush()
+        let _ = writer.shutdown(Shutdown::Write);
+    }
+
+    /// Before the write: behind it, the echo might be there first.
+    fn say_sending(&self, bytes: &[u8]) {
+        let half = if bytes.ends_with(b"\n") { "" } else { ", not the end of a line" };
+        let s = if bytes.len() == 1 { "" } else { "s" };
+        self.say(&format!("sending {} byte{s}{half}", bytes.len()));
+    }
+
+    /// Prints what has come. False if the reader has read enough: `… | head -1`.
+    fn show(&self, bytes: &[u8]) -> anyhow::Result<bool> {
+        match self.print(bytes) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+            printed => printed.map(|()| true).context("cannot write to stdout"),
+        }
+    }
+
+    /// On a terminal the time stands in front of each line. Elsewhere stdout has what has come and no byte
+    /// more, and the time is reported on stderr.
+    fn print(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let ends = line.ends_with(b"\n");
+            let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+            if stdout.is_terminal() {
+                let time = if cursor.mid_row { String::new() } else { self.time() };
+                write!(stdout, "{time}")?;
+                cursor.mid_row = !ends;
+            } else if !cursor.mid_line {
+                let _ = writeln!(io::stderr(), "{}a line:", self.time());
+            }
+            cursor.mid_line = !ends;
+            stdout.write_all(line)?;
+            stdout.flush()?;
+        }
+        Ok(())
     }
 
     fn flood(&self, stream: TcpStream) -> anyhow::Result<()> {
@@ -199,7 +280,7 @@ impl Talk {
         // Stage 6 has no status line for a client in the middle of a line.
         chunk[CHUNK - 1] = b'\n';
         self.until_over(&mut count, |count| {
-            let out = count.write(&stream, &chunk)?;
+            let out = count.on_its_way() < ON_ITS_WAY && count.write(&stream, &chunk)?;
             let back = count.read(&stream)?;
             if !out && !back {
                 thread::park_timeout(Duration::from_millis(1));
@@ -221,6 +302,35 @@ impl Talk {
             thread::park_timeout(next.saturating_duration_since(Instant::now()));
             Ok(())
         });
+        Ok(())
+    }
+
+    /// Stage 6 sends no status line into the middle of a client's line. This shows that it waits.
+    fn half_line(&self, mut stream: TcpStream) -> anyhow::Result<()> {
+        let halves: [&[u8]; 2] = [b"half a li", b"ne\n"];
+        let (mut halves, mut next) = (halves.into_iter(), Duration::ZERO);
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut buf = [0; 4096];
+        loop {
+            if self.is_over() {
+                break self.say("time is over, leaving");
+            }
+            if self.start.elapsed() >= next
+                && let Some(half) = halves.next()
+            {
+                self.say_sending(half);
+                // If that fails, so does the read, which says why.
+                let _ = stream.write_all(half);
+                next = self.end / 2;
+            }
+            match stream.read(&mut buf) {
+                Ok(0) => break self.say("the server has closed the connection"),
+                Ok(n) if self.show(&buf[..n])? => {}
+                Ok(_) => break,
+                Err(e) if not_now(&e) => {}
+                Err(e) => break self.say(&format!("the connection broke: {e}")),
+            }
+        }
         Ok(())
     }
 
@@ -255,7 +365,7 @@ impl Talk {
             "sent {} bytes and a reset; is the server still there?",
             grouped(CHUNK as u64)
         ));
-        let mut next = connect(peer).context("nobody listens any more")?;
+        let mut next = connect(peer).context("no server listens any more")?;
         next.set_read_timeout(Some(self.end))?;
         next.write_all(b"?")?;
         match next.read_exact(&mut [0]) {
@@ -317,27 +427,6 @@ impl Talk {
         }
         self.say(&format!("{}; time is over, leaving", count.in_words()));
     }
-}
-
-fn send_what_is_typed(mut writer: TcpStream) {
-    let mut buf = [0; 4096];
-    loop {
-        match io::stdin().read(&mut buf) {
-            Ok(0) => break,
-            // A line that has no end, since the input ended, is sent without one.
-            Ok(n) => {
-                if writer.write_all(&buf[..n]).is_err() {
-                    return; // the loop that reads says why
-                }
-            }
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => {
-                common::say(format_args!("Error: cannot read stdin: {e}"));
-                process::exit(1);
-            }
-        }
-    }
-    let _ = writer.shutdown(Shutdown::Write);
 }
 
 /// `Server status: 7 active connections`: stage 6 says so between two lines of its echo.
@@ -425,6 +514,11 @@ impl Count {
                 self.line.clear();
             }
         }
+    }
+
+    /// Sent, and not come back. What is added to the echo has not been sent, and may come to more.
+    fn on_its_way(&self) -> u64 {
+        self.out.saturating_sub(self.back)
     }
 
     fn in_words(&self) -> String {

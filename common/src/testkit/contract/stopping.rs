@@ -164,6 +164,7 @@ fn delivers_behind_the_signal(exe: &str) -> bool {
     others.iter_mut().for_each(|client| client.send(&[b'o'; 16 * 1024]));
     server.signal(Signal::Continue);
     others[0].expect(b"o"); // the turn has begun
+    let signal = Instant::now();
     server.signal(Signal::Terminate);
     others[OTHERS / 10].expect(b"o"); // so the handler has run
     server.signal(Signal::Stop);
@@ -175,11 +176,14 @@ fn delivers_behind_the_signal(exe: &str) -> bool {
         }
     }
     server.signal(Signal::Continue);
-    full.read_to_end();
+    let last_byte = full.read_to_end();
     let delivered = full.has_what_was_read();
-    assert!(!in_the_turn || delivered, "bytes that it had read did not come back");
+    // Its time may be over, if the machine is busy and its log comes to us late.
+    let too_slow = last_byte - signal > IN_TIME;
+    let counts = in_the_turn && !too_slow;
+    assert!(!counts || delivered, "bytes that it had read did not come back");
     others.into_iter().for_each(Client::reset);
-    in_the_turn
+    counts
 }
 
 /// A client whose bytes fill the kernel's buffers and the server's: it has sent and not read.

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::stopping::is_all_on_its_way_back;
-use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
+use crate::testkit::client::{
+    Client, Flood, allow_descriptors, in_words, is_timeout, random_bytes,
+};
 use crate::testkit::kernel::{ESTABLISHED, ends};
 use crate::testkit::server::{Server, Signal, run};
 use crate::testkit::{deadline, pass, skipped};
@@ -136,8 +138,11 @@ pub fn nobody_is_interrupted_in_the_middle_of_a_line(exe: &str) {
     (0..3).for_each(|_| {
         other.next_arrival();
     });
-    client.round_trip(b"ne\n");
+    client.send(b"ne\n");
     let mut client = Listener::new(client);
+    let rest = client.next_line();
+    assert!(!rest.starts_with("Server status"), "a status came in the middle of its line");
+    assert_eq!(rest, "ne\n");
     assert_eq!(client.next_line(), "Server status: 2 active connections\n");
 }
 
@@ -169,7 +174,7 @@ pub fn a_silent_client_is_closed_in_time_and_a_talking_one_is_not(exe: &str) {
     let mut talking = server.connect();
     let in_time = (0..3).any(|_| {
         let elapsed = time_to_the_end_of_a_silent_client(&server, &mut talking);
-        assert!(elapsed >= TIMEOUT, "closed after {elapsed:?}");
+        assert!(elapsed >= TIMEOUT, "a silent client was closed too soon, after {elapsed:?}");
         elapsed < TIMEOUT * 11 / 10
     });
     assert!(in_time, "closed late, three times");
@@ -188,13 +193,31 @@ fn time_to_the_end_of_a_silent_client(server: &Server, talking: &mut Client) -> 
     let last_word = Instant::now();
     silent.round_trip(b"my last word\n");
     while silent.has_heard_nothing() {
-        talking.round_trip(b"blah\n");
+        talking.send(b"blah\n");
+        expect_unless_taken_for_silent(server, talking, b"blah\n");
         assert!(last_word.elapsed() < deadline(), "the silent client is still there");
     }
     let elapsed = last_word.elapsed();
+    // If a client is closed whatever it does, both go at the same time.
+    talking.send(b"and I?\n");
+    expect_unless_taken_for_silent(server, talking, b"and I?\n");
     assert_eq!(silent.read_to_end(), b"", "a clean end");
     assert_eq!(never_spoke.read_to_end(), b"", "a clean end");
     elapsed
+}
+
+/// What comes back to a client that is not silent.
+#[track_caller]
+fn expect_unless_taken_for_silent(server: &Server, client: &mut Client, bytes: &[u8]) {
+    let left = match client.stream.peek(&mut [0]) {
+        Ok(n) => n == 0,
+        Err(e) => !is_timeout(&e),
+    };
+    if left {
+        server.assert_still_serving(); // or it has ended, for all of them
+        panic!("it has spoken, and was taken for silent");
+    }
+    client.expect(bytes);
 }
 
 /// Somebody who says nothing and reads, at a speed at which the kernel does not tell of room for seconds.
@@ -351,7 +374,9 @@ pub fn ctrl_z_does_not_make_clients_silent(exe: &str) {
     clients.iter_mut().for_each(|client| client.send(b"are you there?\n"));
     assert!(clients[0].hears_nothing_for(Duration::from_secs(6)));
     server.signal(Signal::Continue);
-    clients.iter_mut().for_each(|client| client.expect(b"are you there?\n"));
+    for client in &mut clients {
+        expect_unless_taken_for_silent(&server, client, b"are you there?\n");
+    }
     clients.into_iter().for_each(Client::reset);
 }
 
@@ -417,8 +442,13 @@ impl Listener {
     #[track_caller]
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let n = self.0.read_line(&mut line).expect("neither a line came nor the end");
-        (n > 0).then_some(line)
+        match self.0.read_line(&mut line) {
+            Ok(n) => (n > 0).then_some(line),
+            Err(e) => {
+                let why = in_words(&e, self.0.get_ref().read_timeout());
+                panic!("neither a line came nor the end: {why}")
+            }
+        }
     }
 
     /// Says a line, and hears it. Returns how many other lines came first.

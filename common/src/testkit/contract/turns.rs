@@ -1,8 +1,10 @@
 //! Who has to wait for whom.
 
+use std::time::Duration;
+
 use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
 use crate::testkit::contract::watching::{Line, totals};
-use crate::testkit::server::{Server, Signal};
+use crate::testkit::server::{Server, Signal, Usage};
 use crate::testkit::{eventually, skipped};
 
 const MIB: u64 = 1024 * 1024;
@@ -14,9 +16,10 @@ pub fn the_second_client_waits_while_the_first_is_silent(exe: &str) {
     first.round_trip(b"I was first");
     let mut second = server.connect();
     second.send(b"and I?");
-    for _ in 0..100 {
-        first.round_trip(b"the server is doing well");
-        assert!(second.has_heard_nothing());
+    (0..100).for_each(|_| first.round_trip(b"the server is doing well"));
+    if !second.hears_nothing_for(Duration::from_millis(200)) {
+        second.expect(b"and I?"); // or it was turned away
+        panic!("the second client was served while the first was in");
     }
     drop(first);
     second.expect(b"and I?");
@@ -64,17 +67,38 @@ pub fn a_client_that_does_not_read_stalls_only_its_thread(exe: &str) {
 /// The server has nowhere to keep its bytes. So the client is cut off, which it sees, and which the
 /// log says: no byte is ever left out of a stream that goes on.
 pub fn a_client_that_does_not_read_is_cut_off_and_the_log_says_so(exe: &str) {
+    /// After each of these we look at what has become of it.
+    const A_PIECE: usize = 32 << 20;
     let server = Server::start(exe);
     let mut other = server.connect();
+    other.round_trip(b"hello");
+    let before = server.usage();
     let mut deaf = server.connect();
     let bytes = random_bytes(MIB as usize);
+    let mut sent = 0;
     eventually("it has been cut off", || {
-        let end = deaf.fill(&bytes, || other.round_trip(b"and I?"));
-        end.is_err()
+        let filled = deaf.fill_up_to(A_PIECE, &bytes, || other.round_trip(b"and I?"));
+        sent += filled.as_ref().unwrap_or(&0);
+        assert_has_room(&server, before, sent);
+        filled.is_err()
     });
     server.wait_for_log("it does not read");
     other.round_trip(b"I am served");
     server.assert_still_serving();
+}
+
+/// A server that goes on taking bytes although its client reads none has to keep them, or to lose some.
+#[track_caller]
+fn assert_has_room(server: &Server, before: Option<Usage>, sent: usize) {
+    /// More than the kernel's queues hold, in both directions together.
+    const QUEUES: usize = 256 << 20;
+    let rss = |usage: Option<Usage>| usage.map_or(0, |usage| usage.rss);
+    let grown = rss(server.usage()).saturating_sub(rss(before));
+    assert!(grown < 32 * MIB, "it keeps {grown} bytes for a client that does not read");
+    assert!(
+        sent < QUEUES,
+        "of {sent} bytes we have read none, and the server keeps {grown}: some are lost"
+    );
 }
 
 /// It is kept, at the price of one outbox, and finds all its bytes when it does read.
@@ -86,14 +110,16 @@ pub fn a_client_that_does_not_read_is_kept_and_bounded(exe: &str) {
     let mut deaf = server.connect();
     let bytes = random_bytes(MIB as usize);
     let sent = deaf.fill(&bytes, || other.round_trip(b"and I?")).expect("cannot fill");
-    if let (Some(before), Some(after)) = (before, server.usage()) {
+    let after = server.usage();
+    other.round_trip(b"I am served");
+    // First the bytes: a server that loses some needs no memory for them.
+    read_back(&mut deaf, &bytes, sent);
+    if let (Some(before), Some(after)) = (before, after) {
         let grown = after.rss.saturating_sub(before.rss);
         assert!(grown <= MIB, "{grown} bytes for one client that does not read");
     } else {
         skipped("the memory needs /proc");
     }
-    other.round_trip(b"I am served");
-    read_back(&mut deaf, &bytes, sent);
     deaf.half_close();
     assert_eq!(deaf.read_to_end(), b"");
     server.assert_still_serving();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Server, arguments, command, wait};
+use super::{Server, arguments, command, found, wait};
 use crate::testkit::descriptors;
 use crate::testkit::patience::in_a_hurry;
 use crate::watchdog::Watchdog;
@@ -21,6 +21,7 @@ impl Server {
         through: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
+        let exe = &*found(exe);
         let words = [through, &[exe]].concat();
         let mut command = command(words[0]);
         command.args(&words[1..]).args(arguments(exe, options, "127.0.0.1:0"));
