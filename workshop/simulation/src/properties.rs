@@ -137,6 +137,11 @@ impl Watch {
         self.jumped_at = Some(now);
     }
 
+    /// A look at the poller was interrupted, and has named nobody: those who are due have as many turns once more.
+    pub(crate) fn interrupted(&mut self) {
+        self.turns.iter_mut().for_each(Vec::clear);
+    }
+
     pub(crate) fn told_to_stop(&mut self, now: Duration) {
         self.stop_at = Some(now);
     }

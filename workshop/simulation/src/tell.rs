@@ -89,7 +89,11 @@ pub(crate) fn panic(panic: &PanicHookInfo<'_>) -> String {
     let said = said.downcast_ref::<String>().map(String::as_str).or(said.downcast_ref().copied());
     let said = said.unwrap_or("no word");
     match panic.location() {
-        Some(place) => format!("{said}, at {}:{}", place.file(), place.line()),
+        // The sources of a stage are reached by a way that leads through `..`.
+        Some(place) => {
+            let file = place.file().rsplit("../").next().unwrap_or_default();
+            format!("{said}, at {file}:{}", place.line())
+        }
         None => said.to_owned(),
     }
 }

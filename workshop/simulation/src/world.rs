@@ -278,6 +278,7 @@ impl World for Clients {
         self.watch.waits(kernel, timeout, self.steps);
         if self.mishap(kernel, self.mix.interrupted) {
             kernel.tell(|| "epoll_wait: EINTR".to_owned());
+            self.watch.interrupted();
             return Err(ErrorKind::Interrupted.into());
         }
         let wakes_at = timeout.map(|timeout| kernel.now + timeout);
@@ -325,7 +326,8 @@ impl World for Clients {
     fn reported(&mut self, _: &mut Kernel, _: &io::Result<()>) {}
 
     fn after_call(&mut self, kernel: &mut Kernel, call: Call) {
-        if !self.over {
+        // What closes while a panic unwinds is no decision of the server.
+        if !self.over && !std::thread::panicking() {
             self.watch.called(kernel, call);
         }
     }

@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 fn run(args: &[&str]) -> (Option<i32>, String) {
     let tool = Command::new(env!("CARGO_BIN_EXE_simulation")).args(args).output();
     let Output { status, stdout, stderr } = tool.expect("the tool runs");
-    let said = String::from_utf8_lossy(&stdout) + &*String::from_utf8_lossy(&stderr);
-    (status.code(), said.into_owned())
+    let said = [stdout, stderr].concat();
+    (status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
 #[test]
