@@ -12,10 +12,11 @@ fn main() {
     let first: u64 = args.next().unwrap().parse().unwrap();
     let n: u64 = args.next().map_or(1, |n| n.parse().unwrap());
     let start = std::time::Instant::now();
-    let (mut calls, mut wrong) = (0, 0);
+    let (mut calls, mut turns, mut wrong) = (0, 0, 0);
     for seed in first..first + n {
         let history = play(stage, Choices::from_seed(seed), n == 1);
         calls += history.calls;
+        turns += u64::from(history.turns);
         if let Some(v) = &history.violation {
             wrong += 1;
             if wrong <= 10 {
@@ -24,5 +25,5 @@ fn main() {
         }
         history.story.iter().for_each(|line| println!("{line}"));
     }
-    println!("{n} histories, {calls} calls, {wrong} wrong, {:.2?}", start.elapsed());
+    println!("{n} histories, {calls} calls, {turns} turns, {wrong} wrong, {:.2?}", start.elapsed());
 }

@@ -301,7 +301,8 @@ impl Read for TcpStream {
         call(|kernel, world| {
             let read = kernel.read(self.0, SERVER, buf);
             kernel.progress += u64::from(read.is_ok());
-            world.after_call(kernel, Call::Read(self.0, kind(&read)));
+            let last = read.as_ref().map_or(0, |&n| n.checked_sub(1).map_or(0, |i| buf[i]));
+            world.after_call(kernel, Call::Read(self.0, kind(&read), last));
             read
         })
     }

@@ -114,9 +114,11 @@ impl End {
                 None => Err(ErrorKind::WouldBlock.into()),
             };
         }
-        for (place, byte) in buf.iter_mut().zip(self.rcvq.drain(..n)) {
-            *place = byte;
-        }
+        // Twice: a queue is a ring, and what is in it may begin anew in the middle.
+        let first = self.rcvq.as_slices().0.len().min(n);
+        buf[..first].copy_from_slice(&self.rcvq.as_slices().0[..first]);
+        buf[first..n].copy_from_slice(&self.rcvq.as_slices().1[..n - first]);
+        self.rcvq.drain(..n);
         self.read += n as u64;
         if self.urgent.is_some_and(|mark| self.read > mark) {
             self.urgent = None;
@@ -187,7 +189,11 @@ pub fn transfer(from: &mut End, to: &mut End) -> Woken {
     let n = from.sndq.len().min(to.rcvbuf.saturating_sub(to.rcvq.len()));
     if n > 0 {
         let first = from.written - from.sndq.len() as u64;
-        to.rcvq.extend(from.sndq.drain(..n));
+        let (front, back) = from.sndq.as_slices();
+        let of_front = front.len().min(n);
+        to.rcvq.extend(&front[..of_front]);
+        to.rcvq.extend(&back[..n - of_front]);
+        from.sndq.drain(..n);
         woken.receiver |= IN;
         if let Some(mark) = from.urgent_sent.filter(|mark| (first..first + n as u64).contains(mark))
         {
