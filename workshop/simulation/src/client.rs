@@ -16,11 +16,15 @@ const PERIOD: usize = 65_521;
 /// The most that one write(2) of a script offers.
 pub(crate) const LONGEST_WRITE: usize = 150_000;
 
+/// The promise about what comes back.
+const PREFIX: &str = "the echo is an exact prefix";
+
 /// What clients send: letters, and now and then the end of a line. No status line begins with one of these letters.
 static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut rng = fastrand::Rng::with_seed(0);
-    let mut bytes: Vec<_> =
-        (0..PERIOD).map(|_| if rng.u8(0..13) == 0 { b'\n' } else { rng.lowercase() as u8 }).collect();
+    let mut bytes: Vec<_> = (0..PERIOD)
+        .map(|_| if rng.u8(0..5) == 0 { b'\n' } else { rng.lowercase() as u8 })
+        .collect();
     bytes.extend_from_within(..);
     bytes.extend_from_within(..PERIOD);
     bytes.extend_from_within(..LONGEST_WRITE - 2 * PERIOD);
@@ -54,6 +58,8 @@ pub(crate) struct Script {
     pub(crate) comes_at: Duration,
     pub(crate) rcvbuf: usize,
     pub(crate) sndbuf: [usize; 2],
+    /// How long after it has come it begins to write.
+    pub(crate) writes_after: Duration,
     /// What it writes, one write(2) after the other.
     pub(crate) writes: Vec<usize>,
     /// Which of these is one urgent byte instead.
@@ -99,8 +105,8 @@ pub(crate) struct Client {
     tries: u32,
 }
 
-/// What is wrong with what came back.
-pub(crate) type Wrong = Option<String>;
+/// The promise that does not hold for what came back, and what is wrong.
+pub(crate) type Wrong = Option<(&'static str, String)>;
 
 impl Client {
     pub(crate) fn new(script: Script) -> Self {
@@ -163,7 +169,7 @@ impl Client {
         match self.id {
             Some(id) => {
                 kernel.tell(|| format!("client {id} connects"));
-                self.acts_at = Some(kernel.now);
+                self.acts_at = Some(kernel.now + self.script.writes_after);
             }
             // The SYN is sent again after a second, and so on: tcp(7), `tcp_syn_retries`. Refused: it gives up.
             None if kernel.listener_open && self.tries < SYN_RETRIES => {
@@ -220,20 +226,26 @@ impl Client {
                 if *first == b'\n' {
                     let line = self.status.take().unwrap_or_default();
                     if !is_status(&line) {
-                        return Some(format!("a status line that is none: {line:?}"));
+                        return Some((PREFIX, format!("a status line that is none: {line:?}")));
                     }
                 }
             } else if *first == b'S' {
                 if self.last != b'\n' {
-                    return Some("a status inside of a line".to_owned());
+                    let cut = format!("behind byte {} of client {id}", self.back);
+                    return Some(("a status only between two lines", cut));
                 }
                 self.status = Some(String::new());
             } else {
-                let own = bytes.iter().position(|&byte| byte == b'S').unwrap_or(bytes.len());
-                let (own, behind) = bytes.split_at(own);
+                // Most of the time all of it is the echo.
+                let all = bytes == Self::bytes(id, self.back, bytes.len());
+                let status = || bytes.iter().position(|&byte| byte == b'S');
+                let (own, behind) = match if all { None } else { status() } {
+                    Some(status) => bytes.split_at(status),
+                    None => (bytes, &[][..]),
+                };
                 let expected = Self::bytes(id, self.back, own.len());
                 if self.back + own.len() as u64 > self.sent || own != expected {
-                    return Some(self.what_is_wrong(own, expected));
+                    return Some((PREFIX, self.what_is_wrong(own, expected)));
                 }
                 (self.back, self.last) = (self.back + own.len() as u64, own[own.len() - 1]);
                 bytes = behind;

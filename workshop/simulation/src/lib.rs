@@ -2,6 +2,7 @@
 //! be repeated.
 
 mod client;
+mod promises;
 mod properties;
 mod world;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use simulated_kernel::Kernel;
 use simulated_kernel::choices::Choices;
 
+pub use promises::{PROMISES, Promise};
 pub use properties::{Rules, Violation};
 pub use world::Clients;
 

@@ -7,6 +7,7 @@ use simulated_kernel::kernel::{CLIENT, SERVER};
 use simulated_kernel::{Call, Kernel};
 
 use crate::client::{Client, Ending, Reading};
+use crate::promises::PROMISES;
 
 /// What a server has promised.
 #[derive(Clone, Debug)]
@@ -41,9 +42,6 @@ const TURNS_OF_ALL: u32 = 256;
 /// So many clients may be taken in between two looks (`ACCEPTS_PER_TURN`).
 const ACCEPTS: u32 = 128;
 
-/// So many clients are told the status between two looks (`TOLD_PER_TURN`).
-const TOLD: usize = 128;
-
 /// How long a client that was let go of has to leave, if it is silent, and in all: `LINGER_SILENCE` and `LINGER`.
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// See [`LINGER_SILENCE`].
@@ -53,6 +51,11 @@ const LINGER: Duration = Duration::from_secs(30);
 const READ_SIZE: usize = 64 * 1024 + 1;
 
 impl Rules {
+    /// A time in which a silent client is let go of, and not yet closed.
+    pub(crate) fn a_little_longer_than_patience(&self) -> Duration {
+        self.idle_timeout.map_or(Duration::from_secs(3), |timeout| timeout * 6 / 5)
+    }
+
     /// A time in which a silent client is let go of.
     pub fn longer_than_patience(&self) -> Duration {
         self.idle_timeout.map_or(Duration::from_secs(3), |timeout| timeout * 2)
@@ -102,9 +105,8 @@ struct Seen {
     looks: u32,
     /// So many bytes have to be read before the stop is over.
     to_be_read: u64,
-    /// It was closed by a server that stops; and it had not sent its end.
+    /// It was closed by a server that stops.
     closed_by_the_stop: bool,
-    cut_off: bool,
 }
 
 impl Seen {
@@ -162,6 +164,7 @@ impl Watch {
         property: &'static str,
         seen: impl FnOnce() -> String,
     ) {
+        debug_assert!(PROMISES.iter().any(|promise| promise.name == property), "{property}");
         if self.violation.is_none() {
             let seen = seen();
             kernel.tell(|| format!("WRONG: {property}: {seen}"));
@@ -223,7 +226,7 @@ impl Watch {
                         format!("{here} clients")
                     });
                 }
-                if self.stop_at.is_some() && !kernel.listener_open {
+                if self.knows_of_the_stop {
                     self.wrong(kernel, "no client is taken in by a server that stops", || {
                         format!("{id}")
                     });
@@ -319,7 +322,7 @@ impl Watch {
             let end = &kernel.connections[id].ends[SERVER];
             let could = match seen.refused {
                 true => end.is_writable() && !end.reset,
-                false => end.has_input(),
+                false => end.has_input() && !seen.read_the_end,
             };
             seen.looks = if could { seen.looks + 1 } else { 0 };
             if seen.looks > most {
@@ -419,11 +422,24 @@ impl Watch {
         self.shortage_at = seen.turned_away.then_some(kernel.now);
         self.lets_go(kernel, id, "closed");
         self.has_its_time_to_leave(kernel, id);
+        self.is_not_cut_off(kernel, id);
         let stops = self.stop_at.is_some();
         let seen = self.of(id);
         (seen.closed, seen.closed_by_the_stop) = (true, stops);
-        seen.cut_off = stops && !seen.read_the_end;
         self.here -= 1;
+    }
+
+    /// A server that stops closes only clients that have sent their end, before its time is over.
+    fn is_not_cut_off(&mut self, kernel: &mut Kernel, id: usize) {
+        let seen = self.seen[id];
+        let left = kernel.connections[id].ends[CLIENT].closed;
+        let ends = seen.read_the_end || seen.error || left || seen.turned_away;
+        let time_is_over = self.stop_at.is_none_or(|at| kernel.now >= at + STOP - SLACK);
+        if self.knows_of_the_stop && !ends && !time_is_over {
+            self.wrong(kernel, "a stop waits for those who are here", || {
+                format!("connection {id} is cut off before the time is over")
+            });
+        }
     }
 
     /// A client that was let go of gets some time to read the end, and to send its own.
@@ -486,7 +502,7 @@ impl Watch {
                 continue;
             }
             let end = &kernel.connections[id].ends[SERVER];
-            if !seen.refused && end.has_input() {
+            if !seen.refused && end.has_input() && !seen.read_the_end {
                 self.wrong(kernel, "nobody who could be served waits", || {
                     format!("connection {id} has bytes or an end for a server that sleeps")
                 });
@@ -499,6 +515,7 @@ impl Watch {
         self.sleeps_beside_the_backlog(kernel, wakes_at);
         self.oversleeps(kernel, wakes_at);
         self.stops_in_time(kernel, wakes_at, stop_sent);
+        self.tells_every_client(kernel);
     }
 
     fn sleeps_beside_the_backlog(&mut self, kernel: &mut Kernel, wakes_at: Option<Duration>) {
@@ -555,12 +572,11 @@ impl Watch {
 
     /// Everyone who was here at the last tick has been told, unless it would have been within a line.
     fn has_told(&mut self, kernel: &mut Kernel, interval: Duration) {
-        // A tick that has just come may not have been seen yet: the sleep is rounded up.
-        let now = kernel.now.saturating_sub(SLACK);
-        let tick = interval * (now.as_nanos() / interval.as_nanos()) as u32;
-        // Ticks that a machine slept through are skipped, and so are those that come before all are told.
-        let jumped = self.jumped_at.is_some_and(|at| at + SLACK >= tick);
-        if tick.is_zero() || jumped || self.here > TOLD {
+        // A tick that comes while it sleeps has not been seen yet.
+        let tick = interval * (self.last_wait.as_nanos() / interval.as_nanos()) as u32;
+        // Ticks that a machine slept through are skipped.
+        let jumped = self.jumped_at.is_some_and(|at| at >= tick);
+        if tick.is_zero() || jumped {
             return;
         }
         for id in 0..self.seen.len() {
@@ -585,6 +601,21 @@ impl Watch {
         let Some(at) = stop_sent.filter(|_| !self.jumped_since(stop_sent)) else { return };
         if wakes_at.is_none_or(|wakes| wakes > at + STOP + SLACK) {
             self.wrong(kernel, "a stop ends in time", || format!("SIGTERM came at {at:?}"));
+        }
+    }
+
+    /// A server that stops and sleeps waits for clients to leave: so each of them must know.
+    fn tells_every_client(&mut self, kernel: &mut Kernel) {
+        if !self.knows_of_the_stop {
+            return;
+        }
+        for id in 0..self.seen.len() {
+            let seen = self.seen[id];
+            if seen.here() && !seen.refused && seen.parting.is_none() {
+                self.wrong(kernel, "a stop tells every client", || {
+                    format!("connection {id} has no FIN, and the server sleeps")
+                });
+            }
         }
     }
 
@@ -619,8 +650,8 @@ impl Watch {
                 });
             }
             Some(Err(e)) if !stopping && !let_go => {
-                self.wrong(kernel, "no client is reset without a reason", || {
-                    format!("client {name}: {e}")
+                self.wrong(kernel, "no client is let go of without a reason", || {
+                    format!("client {name} is reset: {e}")
                 });
             }
             _ => {}
@@ -666,11 +697,6 @@ impl Watch {
             let Some(seen) = client.id.and_then(|id| self.seen.get(id).copied()) else { continue };
             if !seen.closed_by_the_stop || client.gave_up || seen.error {
                 continue;
-            }
-            if seen.cut_off && !out_of_time {
-                self.wrong(kernel, "a stop waits for those who are here", || {
-                    format!("client {name} is cut off before the time is over")
-                });
             }
             if seen.read < seen.to_be_read {
                 self.wrong(kernel, "what had come before the stop is answered", || {

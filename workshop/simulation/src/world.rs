@@ -25,6 +25,8 @@ const MOST_CALLS: u64 = 5_000;
 pub struct Mix {
     /// A client acts between two system calls of the server.
     preempted: u32,
+    /// How much happens between two looks at the poller: the last of so many possibilities is that nothing more does.
+    hurry: usize,
     /// What is sent takes its time.
     slow_network: bool,
     /// epoll_wait(2) is interrupted.
@@ -74,21 +76,24 @@ impl Clients {
     /// Draws a world.
     pub fn new(choices: &mut Choices, rules: Rules) -> Self {
         let some = |choices: &mut Choices, most: u32| [0, 0, most / 8, most][choices.pick(4)];
-        let mix = Mix {
+        let mut mix = Mix {
             preempted: some(choices, 600),
+            hurry: [2, 2, 3, 8][choices.pick(4)],
             slow_network: choices.pick(3) == 2,
             interrupted: some(choices, 60),
             spurious: some(choices, 60),
             jumps: some(choices, 20),
             shortage: some(choices, 60),
-            early_stop: some(choices, 40),
+            early_stop: some(choices, 16),
             stop_again: some(choices, 300),
         };
-        let few = [1, 2, 2, 3, 4, 6, 12][choices.pick(7)];
-        let crowd = [0, 0, 0, 0, 0, 0, 30, 300][[0, choices.pick(8)][choices.pick(8) / 7]];
+        let few = [1, 2, 3, 4, 5, 6, 12][choices.pick(7)];
         let mut clients: Vec<_> = (0..few).map(|_| Client::new(script(choices, &rules))).collect();
-        let comes_at = times(choices, &COMES);
-        clients.extend((0..crowd).map(|_| Client::new(one_of_a_crowd(choices, comes_at))));
+        if choices.pick(16) == 15 {
+            clients.extend(crowd(choices).into_iter().map(Client::new));
+            // All of them may have come before the server looks.
+            mix.hurry = [mix.hurry, 2_000][choices.pick(2)];
+        }
         Self {
             clients,
             mix,
@@ -157,8 +162,8 @@ impl Clients {
                 let client = &mut self.clients[name];
                 if client.could_act(kernel) {
                     moved = true;
-                    if let Some(wrong) = client.act(kernel) {
-                        return self.watch.wrong(kernel, "the echo is an exact prefix", || wrong);
+                    if let Some((property, wrong)) = client.act(kernel) {
+                        return self.watch.wrong(kernel, property, || wrong);
                     }
                 }
             }
@@ -170,7 +175,6 @@ impl Clients {
 
     /// Lets one of those act that could. False: none could.
     fn something_happens(&mut self, kernel: &mut Kernel) -> bool {
-        self.steps += 1;
         if self.steps > MOST_STEPS {
             return false;
         }
@@ -179,6 +183,7 @@ impl Clients {
         if all == 0 {
             return false;
         }
+        self.steps += 1;
         let pick = kernel.choices.pick(all);
         if pick >= able {
             let (id, from) = kernel.in_flight.remove(pick - able);
@@ -190,8 +195,8 @@ impl Clients {
         let clients = self.clients.iter_mut().enumerate();
         let mut able = clients.filter(|(_, client)| client.could_act(kernel));
         let Some((name, client)) = able.nth(pick) else { return false };
-        if let Some(wrong) = client.act(kernel) {
-            self.watch.wrong(kernel, "the echo is an exact prefix", || wrong);
+        if let Some((property, wrong)) = client.act(kernel) {
+            self.watch.wrong(kernel, property, || wrong);
         }
         self.watch.acted(kernel, name, client, self.stop_sent.is_some());
         true
@@ -295,7 +300,7 @@ impl World for Clients {
         loop {
             self.mishaps(kernel);
             // However much happens, the server gets to run again: the first choice is that nothing more does.
-            while kernel.choices.pick(3) > 0 && self.something_happens(kernel) {}
+            while kernel.choices.pick(self.mix.hurry) > 0 && self.something_happens(kernel) {}
             if kernel.has_events() || wakes_at.is_some_and(|at| at <= kernel.now) {
                 self.watch.gives_events(kernel, &self.clients);
                 return Ok(());
@@ -319,9 +324,7 @@ impl World for Clients {
                 continue;
             };
             // A server with timers is never quiet for good: it is when only they are left.
-            if happens_at.is_none()
-                && self.stop_sent.is_none()
-                && self.watch.has_seen_enough(next)
+            if happens_at.is_none() && self.stop_sent.is_none() && self.watch.has_seen_enough(next)
             {
                 self.watch.quiet(kernel, &self.clients);
                 self.stop(kernel);
@@ -359,13 +362,23 @@ fn times(choices: &mut Choices, times: &[Duration]) -> Duration {
 
 /// Draws what a client is going to do.
 fn script(choices: &mut Choices, rules: &Rules) -> Script {
+    match choices.pick(32) {
+        31 => flooding(choices),
+        29..=30 => deaf(choices),
+        28 => stubborn(choices, rules),
+        _ => any(choices, rules),
+    }
+}
+
+fn any(choices: &mut Choices, rules: &Rules) -> Script {
     const SIZES: [usize; 7] = [1, 3, 40, 700, 5_000, 65_537, LONGEST_WRITE];
     const BUFFERS: [usize; 6] = [200_000, 65_536, 4_096, 1_000, 50, 3];
     let large = choices.pick(8) == 7;
     let sizes = if large { &SIZES[..] } else { &SIZES[..4] };
     // Some dribble: many small writes, each with a turn of its own.
-    let (sizes, most) = if choices.pick(3) == 2 { (&SIZES[..2], 120) } else { (sizes, 12) };
-    let writes: Vec<_> = (0..choices.pick(most)).map(|_| sizes[choices.pick(sizes.len())]).collect();
+    let (sizes, most) = if choices.pick(2) == 1 { (&SIZES[..2], 400) } else { (sizes, 20) };
+    let writes: Vec<_> =
+        (0..choices.pick(most)).map(|_| sizes[choices.pick(sizes.len())]).collect();
     let buffer = |choices: &mut Choices| {
         let buffer = BUFFERS[choices.pick(if large { 2 } else { 6 })];
         // A byte at a time is fine for a few bytes, and takes for ever for many.
@@ -374,15 +387,19 @@ fn script(choices: &mut Choices, rules: &Rules) -> Script {
     let (rcvbuf, sndbuf) = (buffer(choices), [buffer(choices), buffer(choices)]);
     let patience = rules.longer_than_patience();
     let pauses = [ZERO, ZERO, us(1_001), ms(90), ms(700), patience];
-    let pauses = if writes.len() > 12 { &pauses[..4] } else { &pauses[..] };
+    let pauses = if writes.len() > 20 { &pauses[..4] } else { &pauses[..] };
     let reading = [Reading::Eager, Reading::Eager, Reading::Eager, Reading::Slow, Reading::Never]
         [choices.pick(5)];
     let slow = reading == Reading::Slow;
+    // Mostly the last one: what stands behind it makes an event that would help.
+    let urgent = writes.len().checked_sub(1).filter(|_| choices.pick(6) == 5);
+    let urgent = urgent.map(|last| [last, last, choices.pick(writes.len())][choices.pick(3)]);
     Script {
         comes_at: times(choices, &COMES),
         rcvbuf,
         sndbuf,
-        urgent: (!writes.is_empty() && choices.pick(8) == 7).then(|| choices.pick(writes.len())),
+        urgent,
+        writes_after: times(choices, &[ZERO, ZERO, ZERO, ms(1), ms(600)]),
         writes,
         pause: times(choices, pauses),
         reading,
@@ -395,19 +412,55 @@ fn script(choices: &mut Choices, rules: &Rules) -> Script {
     }
 }
 
-/// One of many who come at once, say a word, and leave.
-fn one_of_a_crowd(choices: &mut Choices, comes_at: Duration) -> Script {
+/// A client with nothing special about it.
+fn plain(comes_at: Duration, buffer: usize, writes: Vec<usize>, ending: Ending) -> Script {
     Script {
         comes_at,
-        rcvbuf: 1_000,
-        sndbuf: [1_000; 2],
-        writes: [vec![], vec![1], vec![40]][choices.pick(3)].clone(),
+        rcvbuf: buffer,
+        sndbuf: [buffer; 2],
+        writes_after: ZERO,
+        writes,
         urgent: None,
         pause: ZERO,
         reading: Reading::Eager,
         reads_after: ZERO,
         pace: ZERO,
-        ending: [Ending::HalfClose, Ending::Stay, Ending::Close, Ending::Reset][choices.pick(4)],
+        ending,
         patience: None,
     }
+}
+
+/// More than the loop reads in one turn, without a pause.
+fn flooding(choices: &mut Choices) -> Script {
+    let writes = vec![65_537; 8 + choices.pick(16)];
+    plain(times(choices, &COMES), 200_000, writes, Ending::HalfClose)
+}
+
+/// It reads nothing, and has its outbox full up to the last byte.
+fn deaf(choices: &mut Choices) -> Script {
+    let mut script = plain(times(choices, &COMES), 65_536, vec![LONGEST_WRITE], Ending::Stay);
+    script.sndbuf[1] = [65_536, 30][choices.pick(2)];
+    Script { reading: Reading::Never, ..script }
+}
+
+/// It is silent for too long, and then it sends on and on, and does not look at the end that it has got.
+fn stubborn(choices: &mut Choices, rules: &Rules) -> Script {
+    let script = plain(times(choices, &COMES), 1_000, vec![1; 80], Ending::Stay);
+    let writes_after = rules.a_little_longer_than_patience();
+    Script { writes_after, pause: ms(700), reading: Reading::Never, ..script }
+}
+
+/// Many who come at once, say a word, and leave or stay.
+fn crowd(choices: &mut Choices) -> Vec<Script> {
+    const ENDINGS: [Ending; 4] = [Ending::HalfClose, Ending::Stay, Ending::Close, Ending::Reset];
+    let comes_at = times(choices, &COMES);
+    // More than are taken in, told the status, or served between two looks.
+    let n = [30, 150, 300][choices.pick(3)];
+    let all_stay = choices.pick(2) == 1;
+    let one = |choices: &mut Choices| {
+        let writes = [vec![], vec![1], vec![40], vec![40]][choices.pick(4)].clone();
+        let ending = if all_stay { Ending::Stay } else { ENDINGS[choices.pick(4)] };
+        plain(comes_at, 1_000, writes, ending)
+    };
+    (0..n).map(|_| one(choices)).collect()
 }

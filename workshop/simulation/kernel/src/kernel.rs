@@ -191,6 +191,14 @@ impl Kernel {
         self.wake(Source::Signals, IN);
     }
 
+    /// read(2) of a signal's byte.
+    pub fn take_signal(&mut self) -> io::Result<usize> {
+        match std::mem::take(&mut self.signal_pending) {
+            true => Ok(1),
+            false => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
     // The network.
 
     fn send(&mut self, id: usize, from: usize) {

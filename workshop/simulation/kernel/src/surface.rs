@@ -356,6 +356,12 @@ impl UnixStream {
     }
 }
 
+impl Read for UnixStream {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        call(|kernel, _| kernel.take_signal())
+    }
+}
+
 impl event::Source for UnixStream {
     fn source(&self) -> Source {
         Source::Signals
