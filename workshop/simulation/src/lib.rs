@@ -58,7 +58,7 @@ pub fn play_with(
     run: impl FnOnce(TcpListener, common::cli::Timed) -> std::io::Result<()>,
 ) -> History {
     let (rules, options) = rules(stage, &mut choices);
-    let mut world = Clients::new(&mut choices, rules.clone());
+    let world = Clients::new(&mut choices, rules.clone());
     let mut kernel = Kernel::new(choices);
     kernel.story = tell.then(Vec::new);
     world.prepare(&mut kernel);

@@ -611,7 +611,8 @@ impl Watch {
         }
         for id in 0..self.seen.len() {
             let seen = self.seen[id];
-            if seen.here() && !seen.refused && seen.parting.is_none() {
+            let knows = seen.parting.is_some() || seen.read_the_end;
+            if seen.here() && !seen.refused && !knows {
                 self.wrong(kernel, "a stop tells every client", || {
                     format!("connection {id} has no FIN, and the server sleeps")
                 });

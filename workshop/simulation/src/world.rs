@@ -17,12 +17,12 @@ const MOST_WAITS: u32 = 2_000;
 const MOST_STEPS: u32 = 20_000;
 
 /// So many system calls in one turn are a turn without an end.
-const MOST_CALLS: u64 = 5_000;
+const MOST_CALLS: u64 = 50_000;
 
 /// What kinds of things happen in a history, and how often, out of a thousand. Each seed has a mix of its own: what
 /// happens all the time hides what happens rarely ("swarm testing").
 #[derive(Clone, Debug, Default)]
-pub struct Mix {
+pub(crate) struct Mix {
     /// A client acts between two system calls of the server.
     preempted: u32,
     /// How much happens between two looks at the poller: the last of so many possibilities is that nothing more does.
@@ -89,7 +89,7 @@ impl Clients {
         };
         let few = [1, 2, 3, 4, 5, 6, 12][choices.pick(7)];
         let mut clients: Vec<_> = (0..few).map(|_| Client::new(script(choices, &rules))).collect();
-        if choices.pick(16) == 15 {
+        if choices.pick(12) == 11 {
             clients.extend(crowd(choices).into_iter().map(Client::new));
             // All of them may have come before the server looks.
             mix.hurry = [mix.hurry, 2_000][choices.pick(2)];
@@ -111,7 +111,9 @@ impl Clients {
     /// Sets the kernel up as this world has it.
     pub fn prepare(&self, kernel: &mut Kernel) {
         kernel.slow_network = self.mix.slow_network;
-        kernel.most_backlog = [128, 1_000, 1, 3][kernel.choices.pick(4)];
+        let backlogs =
+            if self.clients.len() > 100 { [1_000, 1_000, 128, 3] } else { [128, 128, 1, 3] };
+        kernel.most_backlog = backlogs[kernel.choices.pick(4)];
         kernel.shortage = [EMFILE, ENFILE, ENOBUFS][kernel.choices.pick(3)];
     }
 
@@ -122,11 +124,10 @@ impl Clients {
 
     /// Looks at the end: what the server has read, and has not delivered.
     pub fn judge_the_end(&mut self, kernel: &mut Kernel, end: &io::Result<()>) {
-        if self.watch.violation.is_none() && !self.over {
-            if let Err(e) = end {
-                self.watch.wrong(kernel, "the server does not end by itself", || e.to_string());
-                return;
-            }
+        if let Err(e) = end
+            && !self.over
+        {
+            self.watch.wrong(kernel, "the server does not end by itself", || e.to_string());
         }
         if self.watch.violation.is_none() {
             let cut_short = std::mem::replace(&mut self.over, true);
@@ -341,7 +342,8 @@ impl World for Clients {
     fn reported(&mut self, _: &mut Kernel, _: &io::Result<()>) {}
 
     fn after_call(&mut self, kernel: &mut Kernel, call: Call) {
-        if !self.over {
+        // What a panic drops is closed, and that is no decision of the server.
+        if !self.over && !std::thread::panicking() {
             self.watch.called(kernel, call);
         }
     }
@@ -432,14 +434,16 @@ fn plain(comes_at: Duration, buffer: usize, writes: Vec<usize>, ending: Ending) 
 
 /// More than the loop reads in one turn, without a pause.
 fn flooding(choices: &mut Choices) -> Script {
-    let writes = vec![65_537; 8 + choices.pick(16)];
-    plain(times(choices, &COMES), 200_000, writes, Ending::HalfClose)
+    let writes = vec![LONGEST_WRITE; 3 + choices.pick(8)];
+    plain(times(choices, &COMES), 400_000, writes, Ending::HalfClose)
 }
 
 /// It reads nothing, and has its outbox full up to the last byte.
 fn deaf(choices: &mut Choices) -> Script {
-    let mut script = plain(times(choices, &COMES), 65_536, vec![LONGEST_WRITE], Ending::Stay);
-    script.sndbuf[1] = [65_536, 30][choices.pick(2)];
+    // A few bytes more or less, or its last line would always end, or never.
+    let buffer = 65_536 - choices.pick(4);
+    let mut script = plain(times(choices, &COMES), buffer, vec![LONGEST_WRITE], Ending::Stay);
+    script.sndbuf[1] = [30, 65_536][choices.pick(2)];
     Script { reading: Reading::Never, ..script }
 }
 

@@ -24,8 +24,14 @@ const EXERCISES: [(&str, &str); 10] = [
     ("5.6", "no spin"),
     ("6.1", "a status on its grid"),
     ("6.3", "a status only between two lines"),
-    ("6.6", "a client is asked before it is taken for silent"),
-    ("6.8", "a client is asked before it is taken for silent"),
+    (
+        "6.6",
+        "a client is asked before it is taken for silent; no client is taken for silent too late",
+    ),
+    (
+        "6.8",
+        "a client is asked before it is taken for silent; no client is taken for silent too late",
+    ),
 ];
 
 /// A planted fault.
@@ -39,12 +45,12 @@ struct Fault {
 impl Fault {
     /// A patch with a head: `Fault: …` and `Breaks: …`.
     fn read(path: &Path) -> Self {
-        let patch = fs::read_to_string(path).unwrap();
+        let patch = fs::read_to_string(path).expect("a file to read");
         let head = |word: &str| {
             let line = patch.lines().find_map(|line| line.strip_prefix(word));
             line.unwrap_or_else(|| panic!("{}: no {word}", path.display())).trim().to_owned()
         };
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         Self { name, what: head("Fault:"), breaks: head("Breaks:"), patch }
     }
 
@@ -54,7 +60,7 @@ impl Fault {
             name: format!("exercise {number}"),
             what: String::new(),
             breaks: breaks.to_owned(),
-            patch: fs::read_to_string(patch).unwrap(),
+            patch: fs::read_to_string(patch).expect("a file to read"),
         }
     }
 
@@ -64,22 +70,23 @@ impl Fault {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
 }
 
 fn faults() -> Vec<Fault> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults");
-    let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        fs::read_dir(dir).expect("it works").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     let own = paths.iter().map(|path| Fault::read(path));
     own.chain(EXERCISES.iter().map(|(number, breaks)| Fault::of_exercise(number, breaks))).collect()
 }
 
 fn write(path: PathBuf, text: &str) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::create_dir_all(path.parent().expect("a folder")).expect("it works");
     // An unchanged file keeps its time, so that cargo builds only what is new.
     if fs::read_to_string(&path).ok().as_deref() != Some(text) {
-        fs::write(path, text).unwrap();
+        fs::write(path, text).expect("a file to read");
     }
 }
 
@@ -87,27 +94,28 @@ fn write(path: PathBuf, text: &str) {
 fn plant(fault: &Fault, dir: &Path) {
     let stage = fault.stage();
     let stage_dir = if stage == 5 { "stage5-mio/src" } else { "stage6-timers/src" };
-    for entry in fs::read_dir(root().join(stage_dir)).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(root().join(stage_dir)).expect("it works") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() || path.ends_with("main.rs") {
             continue;
         }
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let patch = part_for(&fault.patch, &format!("--- a/{stage_dir}/{name}\n"));
-        let mut text = fs::read_to_string(&path).unwrap();
+        let mut text = fs::read_to_string(&path).expect("a file to read");
         if let Some(patch) = patch {
-            let patch = diffy::Patch::from_str(&patch).unwrap();
+            let patch = diffy::Patch::from_str(&patch).expect("a patch");
             text = diffy::apply(&text, &patch)
                 .unwrap_or_else(|e| panic!("{}: {name}: {e}", fault.name));
         }
         write(dir.join("src").join(name), &text);
     }
     let lib = root().join(format!("workshop/simulation/stage{stage}/src/lib.rs"));
-    let lib = fs::read_to_string(lib).unwrap();
+    let lib = fs::read_to_string(lib).expect("a file to read");
     write(dir.join("src/lib.rs"), &lib.replace(&format!("../../../../{stage_dir}/"), ""));
-    let name = dir.file_name().unwrap().to_string_lossy();
-    let toml = fs::read_to_string(root().join("workshop/simulation/stage5/Cargo.toml")).unwrap();
-    let dependencies = &toml[toml.find("[dependencies]").unwrap()..];
+    let name = dir.file_name().expect("a name").to_string_lossy();
+    let toml = fs::read_to_string(root().join("workshop/simulation/stage5/Cargo.toml"))
+        .expect("a file to read");
+    let dependencies = &toml[toml.find("[dependencies]").expect("dependencies")..];
     let here = root().join("workshop/simulation");
     let dependencies = dependencies.replace("\"../", &format!("\"{}/", here.display())).replace(
         "tracing.workspace = true",
@@ -140,7 +148,7 @@ fn write_player(dir: &Path, faults: &[Fault]) {
     );
     let mut table = String::new();
     for (i, fault) in faults.iter().enumerate() {
-        writeln!(toml, "fault{i} = {{ path = \"../fault{i}\" }}").unwrap();
+        writeln!(toml, "fault{i} = {{ path = \"../fault{i}\" }}").expect("it works");
         let (stage, options) = match fault.stage() {
             5 => ("Five", "options.max_connections"),
             _ => ("Six", "options"),
@@ -150,7 +158,7 @@ fn write_player(dir: &Path, faults: &[Fault]) {
             "({i}, Stage::{stage}, |seed| play_with(Stage::{stage}, Choices::from_seed(seed), false, \
              |listener, options| fault{i}::run(listener, {options}))),"
         )
-        .unwrap();
+        .expect("it works");
     }
     write(dir.join("player/Cargo.toml"), &toml);
     write(dir.join("player/src/main.rs"), &include_str!("player.rs.in").replace("@TABLE@", &table));
@@ -162,7 +170,7 @@ fn write_player(dir: &Path, faults: &[Fault]) {
              [profile.release]\nlto = false\ncodegen-units = 16\nincremental = true\n"
         ),
     );
-    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("a file to read");
     if !dir.join("Cargo.lock").exists() {
         write(dir.join("Cargo.lock"), &lock);
     }
