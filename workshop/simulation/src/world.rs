@@ -89,10 +89,10 @@ impl Clients {
         };
         let few = [1, 2, 3, 4, 5, 6, 12][choices.pick(7)];
         let mut clients: Vec<_> = (0..few).map(|_| Client::new(script(choices, &rules))).collect();
-        if choices.pick(12) == 11 {
+        if choices.pick(8) == 7 {
             clients.extend(crowd(choices).into_iter().map(Client::new));
             // All of them may have come before the server looks.
-            mix.hurry = [mix.hurry, 2_000][choices.pick(2)];
+            mix.hurry = [mix.hurry, 2_000, 2_000, 2_000][choices.pick(4)];
         }
         Self {
             clients,
@@ -112,7 +112,7 @@ impl Clients {
     pub fn prepare(&self, kernel: &mut Kernel) {
         kernel.slow_network = self.mix.slow_network;
         let backlogs =
-            if self.clients.len() > 100 { [1_000, 1_000, 128, 3] } else { [128, 128, 1, 3] };
+            if self.clients.len() > 100 { [1_000, 1_000, 1_000, 128] } else { [128, 128, 1, 3] };
         kernel.most_backlog = backlogs[kernel.choices.pick(4)];
         kernel.shortage = [EMFILE, ENFILE, ENOBUFS][kernel.choices.pick(3)];
     }
@@ -459,7 +459,7 @@ fn crowd(choices: &mut Choices) -> Vec<Script> {
     const ENDINGS: [Ending; 4] = [Ending::HalfClose, Ending::Stay, Ending::Close, Ending::Reset];
     let comes_at = times(choices, &COMES);
     // More than are taken in, told the status, or served between two looks.
-    let n = [30, 150, 300][choices.pick(3)];
+    let n = [30, 150, 300, 300][choices.pick(4)];
     let all_stay = choices.pick(2) == 1;
     let one = |choices: &mut Choices| {
         let writes = [vec![], vec![1], vec![40], vec![40]][choices.pick(4)].clone();

@@ -75,15 +75,17 @@ fn root() -> PathBuf {
 
 fn faults() -> Vec<Fault> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults");
-    let mut paths: Vec<_> =
-        fs::read_dir(dir).expect("it works").map(|entry| entry.expect("an entry").path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(dir)
+        .expect("the faults")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     paths.sort();
     let own = paths.iter().map(|path| Fault::read(path));
     own.chain(EXERCISES.iter().map(|(number, breaks)| Fault::of_exercise(number, breaks))).collect()
 }
 
 fn write(path: PathBuf, text: &str) {
-    fs::create_dir_all(path.parent().expect("a folder")).expect("it works");
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     // An unchanged file keeps its time, so that cargo builds only what is new.
     if fs::read_to_string(&path).ok().as_deref() != Some(text) {
         fs::write(path, text).expect("a file to read");
@@ -94,7 +96,7 @@ fn write(path: PathBuf, text: &str) {
 fn plant(fault: &Fault, dir: &Path) {
     let stage = fault.stage();
     let stage_dir = if stage == 5 { "stage5-mio/src" } else { "stage6-timers/src" };
-    for entry in fs::read_dir(root().join(stage_dir)).expect("it works") {
+    for entry in fs::read_dir(root().join(stage_dir)).expect("the stage") {
         let path = entry.expect("an entry").path();
         if path.is_dir() || path.ends_with("main.rs") {
             continue;
@@ -148,7 +150,7 @@ fn write_player(dir: &Path, faults: &[Fault]) {
     );
     let mut table = String::new();
     for (i, fault) in faults.iter().enumerate() {
-        writeln!(toml, "fault{i} = {{ path = \"../fault{i}\" }}").expect("it works");
+        writeln!(toml, "fault{i} = {{ path = \"../fault{i}\" }}").expect("room in memory");
         let (stage, options) = match fault.stage() {
             5 => ("Five", "options.max_connections"),
             _ => ("Six", "options"),
@@ -158,7 +160,7 @@ fn write_player(dir: &Path, faults: &[Fault]) {
             "({i}, Stage::{stage}, |seed| play_with(Stage::{stage}, Choices::from_seed(seed), false, \
              |listener, options| fault{i}::run(listener, {options}))),"
         )
-        .expect("it works");
+        .expect("room in memory");
     }
     write(dir.join("player/Cargo.toml"), &toml);
     write(dir.join("player/src/main.rs"), &include_str!("player.rs.in").replace("@TABLE@", &table));
