@@ -28,7 +28,7 @@ use simulated_kernel::{Call, Kernel, World};
 use crate::client::{Ending, Reading, Script};
 use crate::properties::Rules;
 use crate::world::{Clients, Mix};
-use crate::{History, Stage, history, judge, options, outbox_limit, run, tell};
+use crate::{History, OUTBOX_LIMIT, Stage, history, judge, options, run, server_of, tell};
 
 /// How many different small worlds there are for a stage.
 pub fn small_worlds(stage: Stage) -> usize {
@@ -67,7 +67,8 @@ pub fn play_small(stage: Stage, choices: Choices, tell: bool) -> History {
     let (rules, mut kernel, world) = prepare(stage, choices);
     kernel.story = tell.then(Vec::new);
     let head = if tell { tell::head(&rules, &world, &kernel) } else { Vec::new() };
-    let (mut kernel, mut world, end) = run(stage, options(&rules), kernel, Box::new(world));
+    let (mut kernel, mut world, end) =
+        run(server_of(stage), options(&rules), kernel, Box::new(world));
     judge(&mut kernel, &mut world, end);
     history(kernel, &world, head)
 }
@@ -75,7 +76,7 @@ pub fn play_small(stage: Stage, choices: Choices, tell: bool) -> History {
 /// Sets up a small world.
 fn prepare(stage: Stage, mut choices: Choices) -> (Rules, Kernel, Clients) {
     let scripts = vec![script(choices.pick(SCRIPTS)), script(choices.pick(SCRIPTS))];
-    let mut mix = Mix { preempted: 1, early_stop: 1, ..Mix::default() };
+    let mut mix = Mix { preempted: 1, hurry: 2, early_stop: 1, ..Mix::default() };
     match choices.pick(TROUBLES) {
         0 => {}
         1 => mix.slow_network = true,
@@ -92,8 +93,8 @@ fn prepare(stage: Stage, mut choices: Choices) -> (Rules, Kernel, Clients) {
         (_, Stage::Six) => (Some(second), None),
     };
     let max_connections = [1_000, 1][choices.pick(LIMITS)];
-    let outbox_limit = outbox_limit(stage);
-    let rules = Rules { max_connections, outbox_limit, status_interval, idle_timeout };
+    let rules =
+        Rules { max_connections, outbox_limit: OUTBOX_LIMIT, status_interval, idle_timeout };
     let mut kernel = Kernel::new(choices);
     kernel.slow_network = mix.slow_network;
     kernel.shortage = EMFILE;
@@ -119,11 +120,15 @@ fn script(number: usize) -> Script {
         comes_at: Duration::ZERO,
         rcvbuf: room,
         sndbuf: [room, room],
+        writes_after: Duration::ZERO,
         urgent: None,
         writes,
         pause: Duration::ZERO,
         reading,
+        reads_after: Duration::ZERO,
+        pace: Duration::ZERO,
         ending,
+        patience: None,
     }
 }
 
@@ -247,7 +252,8 @@ fn play_branch(stage: Stage, branch: &Branch, known: &mut Known) -> Played {
         known: std::mem::take(known),
         is_known: false,
     };
-    let (mut kernel, mut looked, end) = run(stage, options(&rules), kernel, Box::new(looked));
+    let (mut kernel, mut looked, end) =
+        run(server_of(stage), options(&rules), kernel, Box::new(looked));
     *known = std::mem::take(&mut looked.known);
     // A history that was given up is not to be judged: it has broken nothing up to there, and its end is our doing.
     if !looked.is_known {

@@ -3,6 +3,7 @@
 
 mod client;
 pub mod explore;
+mod promises;
 mod properties;
 pub mod shrink;
 mod tell;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use simulated_kernel::{Kernel, World};
 
+pub use promises::{PROMISES, Promise};
 pub use properties::{Rules, Violation};
 pub use simulated_kernel::choices::{Choices, Decisions};
 pub use world::Clients;
@@ -41,14 +43,34 @@ pub struct History {
     /// What happened, if it was to be told: a line for everything that the world did, and for what the server did in
     /// between.
     pub story: Vec<String>,
-    /// How many system calls the server has made.
+    /// How many system calls the server has made, and how many turns its loop.
     pub calls: u64,
     /// How many turns its loop has had.
     pub turns: u32,
 }
 
 /// Plays one history.
-pub fn play(stage: Stage, mut choices: Choices, tell: bool) -> History {
+pub fn play(stage: Stage, choices: Choices, tell: bool) -> History {
+    play_with(stage, choices, tell, server_of(stage))
+}
+
+/// A server, from its listener on.
+type Server = fn(TcpListener, common::cli::Timed) -> io::Result<()>;
+
+fn server_of(stage: Stage) -> Server {
+    match stage {
+        Stage::Five => |listener, options| simulated_stage5::run(listener, options.max_connections),
+        Stage::Six => simulated_stage6::run,
+    }
+}
+
+/// Plays one history of a server that promises what a stage does.
+pub fn play_with(
+    stage: Stage,
+    mut choices: Choices,
+    tell: bool,
+    server: impl FnOnce(TcpListener, common::cli::Timed) -> io::Result<()>,
+) -> History {
     let rules = rules(stage, &mut choices);
     let options = options(&rules);
     let world = Clients::new(&mut choices, rules.clone());
@@ -56,7 +78,7 @@ pub fn play(stage: Stage, mut choices: Choices, tell: bool) -> History {
     world.prepare(&mut kernel);
     kernel.story = tell.then(Vec::new);
     let head = if tell { tell::head(&rules, &world, &kernel) } else { Vec::new() };
-    let (mut kernel, mut world, end) = run(stage, options, kernel, Box::new(world));
+    let (mut kernel, mut world, end) = run(server, options, kernel, Box::new(world));
     judge(&mut kernel, &mut world, end);
     history(kernel, &world, head)
 }
@@ -66,22 +88,19 @@ type End = Result<io::Result<()>, Box<dyn Any + Send>>;
 
 /// Runs a server in a world up to the end of it.
 fn run<W: World>(
-    stage: Stage,
+    server: impl FnOnce(TcpListener, common::cli::Timed) -> io::Result<()>,
     options: common::cli::Timed,
     kernel: Kernel,
     world: Box<W>,
 ) -> (Kernel, Box<W>, End) {
-    let server = move || {
-        let run = || match stage {
-            Stage::Five => simulated_stage5::run(listener(), options.max_connections),
-            Stage::Six => simulated_stage6::run(listener(), options),
-        };
+    let play = move || {
         PLAYING.set(true);
-        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let end =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server(listener(), options)));
         PLAYING.set(false);
         end
     };
-    let (kernel, world, end) = simulated_kernel::play(kernel, world, server);
+    let (kernel, world, end) = simulated_kernel::play(kernel, world, play);
     let world: Box<dyn Any> = world;
     (kernel, world.downcast().expect("it is the world that went in"), end)
 }
@@ -132,15 +151,11 @@ fn rules(stage: Stage, choices: &mut Choices) -> Rules {
         status_interval = Some([3_600, 10, 1][choices.pick(3)] * second);
         idle_timeout = [None, Some(5 * second), Some(second / 2)][choices.pick(3)];
     }
-    Rules { max_connections, outbox_limit: outbox_limit(stage), status_interval, idle_timeout }
+    Rules { max_connections, outbox_limit: OUTBOX_LIMIT, status_interval, idle_timeout }
 }
 
-fn outbox_limit(stage: Stage) -> usize {
-    match stage {
-        Stage::Five => simulated_stage5::OUTBOX_LIMIT,
-        Stage::Six => simulated_stage6::OUTBOX_LIMIT,
-    }
-}
+/// What the book promises, whatever a stage's constant says.
+const OUTBOX_LIMIT: usize = 64 * 1024 + 1;
 
 /// What goes on the command line of a server that promises this.
 fn options(rules: &Rules) -> common::cli::Timed {

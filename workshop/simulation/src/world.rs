@@ -7,7 +7,7 @@ use simulated_kernel::choices::Choices;
 use simulated_kernel::kernel::{CLIENT, EMFILE, ENFILE, ENOBUFS};
 use simulated_kernel::{Call, Kernel, World};
 
-use crate::client::{Client, Ending, Reading, Script};
+use crate::client::{Client, Ending, LONGEST_WRITE, Reading, Script};
 use crate::properties::{Rules, Violation, Watch};
 
 /// So many waits are the end of a history, whatever it has come to.
@@ -17,9 +17,9 @@ const MOST_WAITS: u32 = 2_000;
 const MOST_STEPS: u32 = 20_000;
 
 /// So many system calls in one turn are a turn without an end.
-const MOST_CALLS: u64 = 5_000;
+const MOST_CALLS: u64 = 50_000;
 
-/// So many clients at most.
+/// So many clients at most, besides a crowd.
 const MOST_CLIENTS: usize = 12;
 
 /// What kinds of things happen in a history, and how often, out of a thousand. Each seed has a mix of its own: what
@@ -28,6 +28,8 @@ const MOST_CLIENTS: usize = 12;
 pub(crate) struct Mix {
     /// A client acts between two system calls of the server.
     pub(crate) preempted: u32,
+    /// How much happens between two looks at the poller: the last of so many possibilities is that nothing more does.
+    pub(crate) hurry: usize,
     /// What is sent takes its time.
     pub(crate) slow_network: bool,
     /// epoll_wait(2) is interrupted.
@@ -36,10 +38,20 @@ pub(crate) struct Mix {
     pub(crate) spurious: u32,
     /// The machine is suspended.
     pub(crate) jumps: u32,
-    /// Descriptors run out, and come back.
+    /// Descriptors run out, and come back; or the kernel has no memory to watch a client.
     pub(crate) shortage: u32,
     /// The signal comes in the middle, and not at the end.
     pub(crate) early_stop: u32,
+    /// And it comes again.
+    pub(crate) stop_again: u32,
+}
+
+/// What is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shortage {
+    Descriptors,
+    Registrations,
+    Options,
 }
 
 /// The world. It plays until everything has happened that was to happen, and then stops the server.
@@ -53,6 +65,7 @@ pub struct Clients {
     calls_at_wait: u64,
     /// When the shortage is over.
     shortage_ends: Option<Duration>,
+    /// How many descriptors are left when none are short.
     descriptors: usize,
     stop_sent: Option<Duration>,
     /// How many mishaps there may still be, signals included.
@@ -60,7 +73,7 @@ pub struct Clients {
     over: bool,
 }
 
-fn ms(n: u64) -> Duration {
+const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
@@ -68,23 +81,31 @@ impl Clients {
     /// Draws a world.
     pub fn new(choices: &mut Choices, rules: Rules) -> Self {
         let some = |choices: &mut Choices, most: u32| [0, 0, most / 8, most][choices.pick(4)];
-        let mix = Mix {
-            preempted: some(choices, 300),
+        let mut mix = Mix {
+            preempted: some(choices, 600),
+            hurry: [2, 2, 3, 8][choices.pick(4)],
             slow_network: choices.pick(3) == 2,
             interrupted: some(choices, 60),
             spurious: some(choices, 60),
             jumps: some(choices, 20),
             shortage: some(choices, 60),
-            early_stop: some(choices, 40),
+            early_stop: some(choices, 16),
+            stop_again: some(choices, 300),
         };
-        let n = [1, 2, 2, 3, 4, 6, MOST_CLIENTS][choices.pick(7)];
+        let few = [1, 2, 3, 4, 5, 6, MOST_CLIENTS][choices.pick(7)];
         let mut scripts = Vec::new();
         for name in 0..MOST_CLIENTS {
             choices.next_section();
             // The first possibility is that it does not come.
-            if name < n && choices.pick(16) > 0 {
+            if name < few && choices.pick(16) > 0 {
                 scripts.push(script(choices, &rules));
             }
+        }
+        choices.next_section();
+        if choices.pick(8) == 7 {
+            scripts.extend(crowd(choices));
+            // All of them may have come before the server looks.
+            mix.hurry = [mix.hurry, 2_000, 2_000, 2_000][choices.pick(4)];
         }
         Self::with(mix, scripts, rules)
     }
@@ -110,7 +131,9 @@ impl Clients {
     pub fn prepare(&self, kernel: &mut Kernel) {
         kernel.choices.next_section();
         kernel.slow_network = self.mix.slow_network;
-        kernel.most_backlog = [128, 128, 1, 3][kernel.choices.pick(4)];
+        let backlogs =
+            if self.clients.len() > 100 { [1_000, 1_000, 1_000, 128] } else { [128, 128, 1, 3] };
+        kernel.most_backlog = backlogs[kernel.choices.pick(4)];
         kernel.shortage = [EMFILE, ENFILE, ENOBUFS][kernel.choices.pick(3)];
     }
 
@@ -121,17 +144,23 @@ impl Clients {
 
     /// Looks at the end: what the server has read, and has not delivered.
     pub fn judge_the_end(&mut self, kernel: &mut Kernel, end: &io::Result<()>) {
-        if self.watch.violation.is_none() && !self.over {
-            if let Err(e) = end {
-                self.watch.wrong(kernel, "the server does not end by itself", || e.to_string());
-                return;
-            }
+        if let Err(e) = end
+            && !self.over
+        {
+            self.watch.wrong(kernel, "the server does not end by itself", || e.to_string());
         }
         if self.watch.violation.is_none() {
-            self.over = true;
+            let cut_short = std::mem::replace(&mut self.over, true);
             self.deliver_the_rest(kernel);
-            self.watch.end(kernel, &self.clients);
+            if !cut_short {
+                self.watch.end(kernel, &self.clients, kernel.now);
+            }
         }
+    }
+
+    /// How many turns the server has had.
+    pub fn turns(&self) -> u32 {
+        self.waits
     }
 
     /// The server has panicked, or was taken out of a turn without an end.
@@ -143,21 +172,23 @@ impl Clients {
 
     /// The server has gone; its kernel still sends what it was given.
     fn deliver_the_rest(&mut self, kernel: &mut Kernel) {
-        for _ in 0..1_000 {
+        self.clients.iter_mut().for_each(Client::hurry);
+        loop {
+            let mut moved = false;
             while let Some((id, from)) = kernel.in_flight.pop() {
                 kernel.arrive(id, from);
+                moved = true;
             }
-            let mut moved = false;
             for name in 0..self.clients.len() {
                 let client = &mut self.clients[name];
-                if client.script.reading == Reading::Eager && client.could_act(kernel) {
+                if client.could_act(kernel) {
                     moved = true;
-                    if let Some(wrong) = client.act(kernel) {
-                        return self.watch.wrong(kernel, "the echo is an exact prefix", || wrong);
+                    if let Some((property, wrong)) = client.act(kernel) {
+                        return self.watch.wrong(kernel, property, || wrong);
                     }
                 }
             }
-            if !moved && kernel.in_flight.is_empty() {
+            if !moved {
                 return;
             }
         }
@@ -165,43 +196,36 @@ impl Clients {
 
     /// Lets one of those act that could. False: none could.
     fn something_happens(&mut self, kernel: &mut Kernel) -> bool {
-        self.steps += 1;
         if self.steps > MOST_STEPS {
             return false;
         }
-        let now = kernel.now;
-        let could = |client: &Client, kernel: &Kernel| {
-            client.acts_at.is_some_and(|at| at <= now) || client.could_act(kernel)
-        };
-        let able: Vec<_> =
-            (0..self.clients.len()).filter(|&name| could(&self.clients[name], kernel)).collect();
-        let all = able.len() + kernel.in_flight.len();
+        let able = self.clients.iter().filter(|client| client.could_act(kernel)).count();
+        let all = able + kernel.in_flight.len();
         if all == 0 {
             return false;
         }
+        self.steps += 1;
         let pick = kernel.choices.pick(all);
-        match able.get(pick) {
-            Some(&name) => {
-                if let Some(wrong) = self.clients[name].act(kernel) {
-                    self.watch.wrong(kernel, "the echo is an exact prefix", || wrong);
-                }
-                let client = &self.clients[name];
-                self.watch.acted(kernel, name, client, self.stop_sent.is_some());
-            }
-            None => {
-                let (id, from) = kernel.in_flight.remove(pick - able.len());
-                let who = if from == CLIENT { "client" } else { "server" };
-                kernel
-                    .tell(|| format!("(what the {who}'s end of connection {id} has sent arrives)"));
-                kernel.arrive(id, from);
-            }
+        if pick >= able {
+            let (id, from) = kernel.in_flight.remove(pick - able);
+            let who = if from == CLIENT { "client" } else { "server" };
+            kernel.tell(|| format!("(what the {who}'s end of connection {id} has sent arrives)"));
+            kernel.arrive(id, from);
+            return true;
         }
+        let clients = self.clients.iter_mut().enumerate();
+        let mut able = clients.filter(|(_, client)| client.could_act(kernel));
+        let Some((name, client)) = able.nth(pick) else { return false };
+        if let Some((property, wrong)) = client.act(kernel) {
+            self.watch.wrong(kernel, property, || wrong);
+        }
+        self.watch.acted(kernel, name, client, self.stop_sent.is_some());
         true
     }
 
     /// When the next thing happens by itself.
-    fn next_time(&self) -> Option<Duration> {
-        let acts = self.clients.iter().filter_map(|client| client.acts_at);
+    fn next_time(&self, kernel: &Kernel) -> Option<Duration> {
+        let acts = self.clients.iter().filter_map(|client| client.next_time(kernel));
         acts.chain(self.shortage_ends).min()
     }
 
@@ -226,18 +250,38 @@ impl Clients {
             kernel.name(id);
         }
         if self.shortage_ends.is_some_and(|end| end <= kernel.now) {
-            kernel.tell(|| "there are descriptors again".to_owned());
+            kernel.tell(|| "nothing is short any more".to_owned());
             self.shortage_ends = None;
             kernel.descriptors = self.descriptors;
+            (kernel.registrations, kernel.no_memory_for_options) = (None, false);
         } else if self.shortage_ends.is_none() && self.mishap(kernel, self.mix.shortage) {
-            self.descriptors = kernel.descriptors;
-            kernel.descriptors = kernel.choices.pick(2);
-            self.shortage_ends = Some(kernel.now + ms([5, 300, 2_500][kernel.choices.pick(3)]));
-            kernel.tell(|| "descriptors run out".to_owned());
+            self.something_is_short(kernel);
         }
         if self.mishap(kernel, self.mix.early_stop) {
             self.stop(kernel);
+        } else if self.stop_sent.is_some() && self.mishap(kernel, self.mix.stop_again) {
+            kernel.tell(|| "SIGTERM again".to_owned());
+            kernel.signal();
         }
+    }
+
+    fn something_is_short(&mut self, kernel: &mut Kernel) {
+        const SHORTAGES: [Shortage; 4] = [
+            Shortage::Descriptors,
+            Shortage::Descriptors,
+            Shortage::Registrations,
+            Shortage::Options,
+        ];
+        let what = SHORTAGES[kernel.choices.pick(4)];
+        let left = kernel.choices.pick(2);
+        self.descriptors = kernel.descriptors;
+        match what {
+            Shortage::Descriptors => kernel.descriptors = left,
+            Shortage::Registrations => kernel.registrations = Some(left),
+            Shortage::Options => kernel.no_memory_for_options = true,
+        }
+        self.shortage_ends = Some(kernel.now + ms([5, 300, 2_500][kernel.choices.pick(3)]));
+        kernel.tell(|| format!("{what:?} run out").to_lowercase());
     }
 
     fn stop(&mut self, kernel: &mut Kernel) {
@@ -245,8 +289,8 @@ impl Clients {
             kernel.tell(|| "SIGTERM".to_owned());
             self.stop_sent = Some(kernel.now);
             self.watch.told_to_stop(kernel.now);
+            kernel.signal();
         }
-        kernel.signal();
     }
 
     fn history_is_over(&mut self) -> io::Result<()> {
@@ -270,23 +314,24 @@ impl World for Clients {
     }
 
     fn wait(&mut self, kernel: &mut Kernel, timeout: Option<Duration>) -> io::Result<()> {
-        (self.waits, self.calls_at_wait) = (self.waits + 1, kernel.calls);
         kernel.choices.next_section();
+        (self.waits, self.calls_at_wait) = (self.waits + 1, kernel.calls);
         if self.watch.violation.is_some() || self.waits > MOST_WAITS || self.steps > MOST_STEPS {
             return self.history_is_over();
         }
         self.watch.waits(kernel, timeout, self.steps);
         if self.mishap(kernel, self.mix.interrupted) {
             kernel.tell(|| "epoll_wait: EINTR".to_owned());
-            self.watch.interrupted();
             return Err(ErrorKind::Interrupted.into());
         }
+        self.watch.looks(kernel);
         let wakes_at = timeout.map(|timeout| kernel.now + timeout);
         loop {
             self.mishaps(kernel);
             // However much happens, the server gets to run again: the first choice is that nothing more does.
-            while kernel.choices.happens(667) && self.something_happens(kernel) {}
+            while kernel.choices.pick(self.mix.hurry) > 0 && self.something_happens(kernel) {}
             if kernel.has_events() || wakes_at.is_some_and(|at| at <= kernel.now) {
+                self.watch.gives_events(kernel, &self.clients);
                 return Ok(());
             }
             if self.watch.violation.is_some() || self.steps > MOST_STEPS {
@@ -295,8 +340,9 @@ impl World for Clients {
             if self.something_happens(kernel) {
                 continue;
             }
-            self.watch.sleeps(kernel, wakes_at, &self.clients, self.stop_sent);
-            let next = self.next_time().map(|at| at.max(kernel.now + Duration::from_nanos(1)));
+            self.watch.sleeps(kernel, wakes_at, self.stop_sent);
+            let happens_at = self.next_time(kernel);
+            let next = happens_at.map(|at| at.max(kernel.now + Duration::from_nanos(1)));
             let Some(next) = next.into_iter().chain(wakes_at).min() else {
                 // Nothing will ever happen again, if we do not make it.
                 if self.stop_sent.is_some() {
@@ -307,9 +353,7 @@ impl World for Clients {
                 continue;
             };
             // A server with timers is never quiet for good: it is when only they are left.
-            if self.next_time().is_none()
-                && self.stop_sent.is_none()
-                && self.watch.has_seen_enough(next)
+            if happens_at.is_none() && self.stop_sent.is_none() && self.watch.has_seen_enough(next)
             {
                 self.watch.quiet(kernel, &self.clients);
                 self.stop(kernel);
@@ -326,38 +370,129 @@ impl World for Clients {
     fn reported(&mut self, _: &mut Kernel, _: &io::Result<()>) {}
 
     fn after_call(&mut self, kernel: &mut Kernel, call: Call) {
-        // What closes while a panic unwinds is no decision of the server.
+        // What a panic drops is closed, and that is no decision of the server.
         if !self.over && !std::thread::panicking() {
             self.watch.called(kernel, call);
         }
     }
 }
 
+/// When clients come, and how long they think. Odd ones among them, since timers are rounded.
+const COMES: [Duration; 6] = [ZERO, ZERO, us(2_300), ms(400), us(1_999_999), ms(6_000)];
+
+const ZERO: Duration = Duration::ZERO;
+
+const fn us(n: u64) -> Duration {
+    Duration::from_micros(n)
+}
+
+fn times(choices: &mut Choices, times: &[Duration]) -> Duration {
+    times[choices.pick(times.len())]
+}
+
 /// Draws what a client is going to do.
 fn script(choices: &mut Choices, rules: &Rules) -> Script {
-    const SIZES: [usize; 7] = [1, 3, 40, 700, 5_000, 65_537, 150_000];
+    match choices.pick(32) {
+        31 => flooding(choices),
+        29..=30 => deaf(choices),
+        28 => stubborn(choices, rules),
+        _ => any(choices, rules),
+    }
+}
+
+fn any(choices: &mut Choices, rules: &Rules) -> Script {
+    const SIZES: [usize; 7] = [1, 3, 40, 700, 5_000, 65_537, LONGEST_WRITE];
     const BUFFERS: [usize; 6] = [200_000, 65_536, 4_096, 1_000, 50, 3];
-    let large = choices.pick(4) == 3;
+    let large = choices.pick(8) == 7;
     let sizes = if large { &SIZES[..] } else { &SIZES[..4] };
-    let writes: Vec<_> = (0..choices.pick(6)).map(|_| sizes[choices.pick(sizes.len())]).collect();
+    // Some dribble: many small writes, each with a turn of its own.
+    let (sizes, most) = if choices.pick(2) == 1 { (&SIZES[..2], 400) } else { (sizes, 20) };
+    let writes: Vec<_> =
+        (0..choices.pick(most)).map(|_| sizes[choices.pick(sizes.len())]).collect();
     let buffer = |choices: &mut Choices| {
         let buffer = BUFFERS[choices.pick(if large { 2 } else { 6 })];
         // A byte at a time is fine for a few bytes, and takes for ever for many.
         buffer.max(writes.iter().sum::<usize>() / 32)
     };
     let (rcvbuf, sndbuf) = (buffer(choices), [buffer(choices), buffer(choices)]);
-    let pauses =
-        [Duration::ZERO, Duration::ZERO, ms(1), ms(90), ms(700), rules.longer_than_patience()];
+    let patience = rules.longer_than_patience();
+    let pauses = [ZERO, ZERO, us(1_001), ms(90), ms(700), patience];
+    let pauses = if writes.len() > 20 { &pauses[..4] } else { &pauses[..] };
+    let reading = [Reading::Eager, Reading::Eager, Reading::Eager, Reading::Slow, Reading::Never]
+        [choices.pick(5)];
+    let slow = reading == Reading::Slow;
+    // Mostly the last one: what stands behind it makes an event that would help.
+    let urgent = writes.len().checked_sub(1).filter(|_| choices.pick(6) == 5);
+    let urgent = urgent.map(|last| [last, last, choices.pick(writes.len())][choices.pick(3)]);
     Script {
-        comes_at: [Duration::ZERO, Duration::ZERO, ms(2), ms(400), ms(2_000)][choices.pick(5)],
+        comes_at: times(choices, &COMES),
         rcvbuf,
         sndbuf,
-        urgent: (!writes.is_empty() && choices.pick(8) == 7).then(|| choices.pick(writes.len())),
+        urgent,
+        writes_after: times(choices, &[ZERO, ZERO, ZERO, ms(1), ms(600)]),
         writes,
-        pause: pauses[choices.pick(pauses.len())],
-        reading: [Reading::Eager, Reading::Eager, Reading::Eager, Reading::Slow, Reading::Never]
-            [choices.pick(5)],
+        pause: times(choices, pauses),
+        reading,
+        reads_after: times(choices, &[ZERO, ZERO, ZERO, ZERO, ms(300), patience]),
+        pace: if slow { times(choices, &[ZERO, ms(1), ms(400)]) } else { ZERO },
         ending: [Ending::HalfClose, Ending::HalfClose, Ending::Stay, Ending::Close, Ending::Reset]
             [choices.pick(5)],
+        patience: (choices.pick(6) == 5)
+            .then(|| times(choices, &[ZERO, us(700), ms(200), ms(2_000)])),
     }
+}
+
+/// A client with nothing special about it.
+fn plain(comes_at: Duration, buffer: usize, writes: Vec<usize>, ending: Ending) -> Script {
+    Script {
+        comes_at,
+        rcvbuf: buffer,
+        sndbuf: [buffer; 2],
+        writes_after: ZERO,
+        writes,
+        urgent: None,
+        pause: ZERO,
+        reading: Reading::Eager,
+        reads_after: ZERO,
+        pace: ZERO,
+        ending,
+        patience: None,
+    }
+}
+
+/// More than the loop reads in one turn, without a pause.
+fn flooding(choices: &mut Choices) -> Script {
+    let writes = vec![LONGEST_WRITE; 3 + choices.pick(8)];
+    plain(times(choices, &COMES), 400_000, writes, Ending::HalfClose)
+}
+
+/// It reads nothing, and has its outbox full up to the last byte.
+fn deaf(choices: &mut Choices) -> Script {
+    // A few bytes more or less, or its last line would always end, or never.
+    let buffer = 65_536 - choices.pick(4);
+    let mut script = plain(times(choices, &COMES), buffer, vec![LONGEST_WRITE], Ending::Stay);
+    script.sndbuf[1] = [30, 65_536][choices.pick(2)];
+    Script { reading: Reading::Never, ..script }
+}
+
+/// It is silent for too long, and then it sends on and on, and does not look at the end that it has got.
+fn stubborn(choices: &mut Choices, rules: &Rules) -> Script {
+    let script = plain(times(choices, &COMES), 1_000, vec![1; 80], Ending::Stay);
+    let writes_after = rules.a_little_longer_than_patience();
+    Script { writes_after, pause: ms(700), reading: Reading::Never, ..script }
+}
+
+/// Many who come at once, say a word, and leave or stay.
+fn crowd(choices: &mut Choices) -> Vec<Script> {
+    const ENDINGS: [Ending; 4] = [Ending::HalfClose, Ending::Stay, Ending::Close, Ending::Reset];
+    let comes_at = times(choices, &COMES);
+    // More than are taken in, told the status, or served between two looks.
+    let n = [30, 150, 300, 300][choices.pick(4)];
+    let all_stay = choices.pick(2) == 1;
+    let one = |choices: &mut Choices| {
+        let writes = [vec![], vec![1], vec![40], vec![40]][choices.pick(4)].clone();
+        let ending = if all_stay { Ending::Stay } else { ENDINGS[choices.pick(4)] };
+        plain(comes_at, 1_000, writes, ending)
+    };
+    (0..n).map(|_| one(choices)).collect()
 }

@@ -289,6 +289,14 @@ impl Kernel {
         }
     }
 
+    /// read(2) of a signal's byte.
+    pub fn take_signal(&mut self) -> io::Result<usize> {
+        match std::mem::take(&mut self.signal_pending) {
+            true => Ok(1),
+            false => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
     // The network.
 
     fn send(&mut self, id: usize, from: usize) {

@@ -62,8 +62,8 @@ pub trait World: std::any::Any {
 /// A system call of the server about one client, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// So many bytes; 0 is the end.
-    Read(usize, Result<usize, io::ErrorKind>),
+    /// So many bytes; 0 is the end. And the last of them.
+    Read(usize, Result<usize, io::ErrorKind>, u8),
     /// The first of the bytes, and how many were taken.
     Write(usize, u8, Result<usize, io::ErrorKind>),
     /// It has sent its FIN.

@@ -345,7 +345,8 @@ impl Read for TcpStream {
         call(|kernel, world| {
             let read = kernel.read(self.0, SERVER, buf);
             kernel.progress += u64::from(read.is_ok());
-            world.after_call(kernel, Call::Read(self.0, kind(&read)));
+            let last = read.as_ref().map_or(0, |&n| n.checked_sub(1).map_or(0, |i| buf[i]));
+            world.after_call(kernel, Call::Read(self.0, kind(&read), last));
             read
         })
     }
@@ -396,6 +397,12 @@ impl UnixStream {
     /// The signals of the kernel.
     pub fn from_std(_: Signals) -> Self {
         Self(())
+    }
+}
+
+impl Read for UnixStream {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        call(|kernel, _| kernel.take_signal())
     }
 }
 

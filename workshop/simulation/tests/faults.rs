@@ -1,0 +1,225 @@
+//! Plants faults in stages 5 and 6, and plays a thousand histories of each: each fault must be seen, and by the
+//! property that its patch names. So each property has been seen red.
+//!
+//! The faults are those of `faults/`, and the exercises of chapters 5 and 6 that put one in. Every one becomes a
+//! package of its own in a temporary workspace, and one program plays them all.
+//!
+//! `cargo test -p simulation --test faults -- --ignored --nocapture` prints the table.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use simulation::PROMISES;
+
+/// The exercises whose faults concern order or time, and the property that each of them breaks. Exercise 6.7 is not
+/// among them: its timers pile up, and nothing that can be seen from outside happens earlier, later or otherwise.
+const EXERCISES: [(&str, &str); 10] = [
+    ("5.1", "no client is let go of without a reason"),
+    ("5.2", "nobody waits in the backlog while there is room"),
+    ("5.3", "no outbox over its limit; the end comes behind the last byte"),
+    ("5.4", "the loop comes back to the poller in time"),
+    ("5.5", "a stop ends in time"),
+    ("5.6", "no spin"),
+    ("6.1", "a status on its grid"),
+    ("6.3", "a status only between two lines"),
+    (
+        "6.6",
+        "a client is asked before it is taken for silent; no client is taken for silent too late",
+    ),
+    (
+        "6.8",
+        "a client is asked before it is taken for silent; no client is taken for silent too late",
+    ),
+];
+
+/// A planted fault.
+struct Fault {
+    name: String,
+    what: String,
+    breaks: String,
+    patch: String,
+}
+
+impl Fault {
+    /// A patch with a head: `Fault: …` and `Breaks: …`.
+    fn read(path: &Path) -> Self {
+        let patch = fs::read_to_string(path).expect("a file to read");
+        let head = |word: &str| {
+            let line = patch.lines().find_map(|line| line.strip_prefix(word));
+            line.unwrap_or_else(|| panic!("{}: no {word}", path.display())).trim().to_owned()
+        };
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        Self { name, what: head("Fault:"), breaks: head("Breaks:"), patch }
+    }
+
+    fn of_exercise(number: &str, breaks: &str) -> Self {
+        let patch = root().join(format!("docs/solutions/{number}.patch"));
+        Self {
+            name: format!("exercise {number}"),
+            what: String::new(),
+            breaks: breaks.to_owned(),
+            patch: fs::read_to_string(patch).expect("a file to read"),
+        }
+    }
+
+    fn stage(&self) -> u8 {
+        if self.patch.contains("--- a/stage5-mio/") { 5 } else { 6 }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
+}
+
+fn faults() -> Vec<Fault> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults");
+    let mut paths: Vec<_> = fs::read_dir(dir)
+        .expect("the faults")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    paths.sort();
+    let own = paths.iter().map(|path| Fault::read(path));
+    own.chain(EXERCISES.iter().map(|(number, breaks)| Fault::of_exercise(number, breaks))).collect()
+}
+
+fn write(path: PathBuf, text: &str) {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    // An unchanged file keeps its time, so that cargo builds only what is new.
+    if fs::read_to_string(&path).ok().as_deref() != Some(text) {
+        fs::write(path, text).expect("a file to read");
+    }
+}
+
+/// The sources of a stage with the fault in them, as a package.
+fn plant(fault: &Fault, dir: &Path) {
+    let stage = fault.stage();
+    let stage_dir = if stage == 5 { "stage5-mio/src" } else { "stage6-timers/src" };
+    for entry in fs::read_dir(root().join(stage_dir)).expect("the stage") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() || path.ends_with("main.rs") {
+            continue;
+        }
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let patch = part_for(&fault.patch, &format!("--- a/{stage_dir}/{name}\n"));
+        let mut text = fs::read_to_string(&path).expect("a file to read");
+        if let Some(patch) = patch {
+            let patch = diffy::Patch::from_str(&patch).expect("a patch");
+            text = diffy::apply(&text, &patch)
+                .unwrap_or_else(|e| panic!("{}: {name}: {e}", fault.name));
+        }
+        write(dir.join("src").join(name), &text);
+    }
+    let lib = root().join(format!("workshop/simulation/stage{stage}/src/lib.rs"));
+    let lib = fs::read_to_string(lib).expect("a file to read");
+    write(dir.join("src/lib.rs"), &lib.replace(&format!("../../../../{stage_dir}/"), ""));
+    let name = dir.file_name().expect("a name").to_string_lossy();
+    let toml = fs::read_to_string(root().join("workshop/simulation/stage5/Cargo.toml"))
+        .expect("a file to read");
+    let dependencies = &toml[toml.find("[dependencies]").expect("dependencies")..];
+    let here = root().join("workshop/simulation");
+    let dependencies = dependencies.replace("\"../", &format!("\"{}/", here.display())).replace(
+        "tracing.workspace = true",
+        "tracing = { version = \"0.1\", default-features = false }",
+    );
+    write(
+        dir.join("Cargo.toml"),
+        &format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
+             [lints.rust]\nwarnings = \"allow\"\n\n{dependencies}"
+        ),
+    );
+}
+
+/// The part of a patch that is about one file.
+fn part_for(patch: &str, head: &str) -> Option<String> {
+    let from = &patch[patch.find(head)?..];
+    let behind = from[1..].find("\n--- ").or_else(|| from[1..].find("\ndiff ")).map(|at| at + 2);
+    let behind =
+        from.find("\ndiff ").map_or(behind, |at| Some(behind.map_or(at + 1, |b| b.min(at + 1))));
+    Some(from[..behind.unwrap_or(from.len())].to_owned())
+}
+
+/// The program that plays them all, and the workspace around it.
+fn write_player(dir: &Path, faults: &[Fault]) {
+    let here = env!("CARGO_MANIFEST_DIR");
+    let mut toml = format!(
+        "[package]\nname = \"player\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
+         [dependencies]\nsimulation = {{ path = \"{here}\" }}\nsimulated-kernel = {{ path = \"{here}/kernel\" }}\n"
+    );
+    let mut table = String::new();
+    for (i, fault) in faults.iter().enumerate() {
+        writeln!(toml, "fault{i} = {{ path = \"../fault{i}\" }}").expect("room in memory");
+        let (stage, options) = match fault.stage() {
+            5 => ("Five", "options.max_connections"),
+            _ => ("Six", "options"),
+        };
+        writeln!(
+            table,
+            "({i}, Stage::{stage}, |seed| play_with(Stage::{stage}, Choices::from_seed(seed), false, \
+             |listener, options| fault{i}::run(listener, {options}))),"
+        )
+        .expect("room in memory");
+    }
+    write(dir.join("player/Cargo.toml"), &toml);
+    write(dir.join("player/src/main.rs"), &include_str!("player.rs.in").replace("@TABLE@", &table));
+    let members: String = (0..faults.len()).map(|i| format!("\"fault{i}\", ")).collect();
+    write(
+        dir.join("Cargo.toml"),
+        &format!(
+            "[workspace]\nresolver = \"3\"\nmembers = [{members}\"player\"]\n\n\
+             [profile.release]\nlto = false\ncodegen-units = 16\nincremental = true\n"
+        ),
+    );
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("a file to read");
+    if !dir.join("Cargo.lock").exists() {
+        write(dir.join("Cargo.lock"), &lock);
+    }
+}
+
+#[test]
+fn a_fault_breaks_a_promise_that_there_is_and_each_promise_is_broken_by_one() {
+    let faults = faults();
+    let broken: Vec<_> = faults.iter().flat_map(|fault| fault.breaks.split("; ")).collect();
+    for name in &broken {
+        assert!(PROMISES.iter().any(|promise| promise.name == *name), "no promise: {name}");
+    }
+    for promise in PROMISES {
+        assert!(broken.contains(&promise.name), "no fault breaks it: {}", promise.name);
+    }
+}
+
+#[test]
+#[ignore = "builds eighty servers, which takes minutes"]
+fn each_fault_is_found_within_a_thousand_seeds_by_the_property_that_it_breaks() {
+    let faults = faults();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
+    for (i, fault) in faults.iter().enumerate() {
+        plant(fault, &dir.join(format!("fault{i}")));
+    }
+    write_player(&dir, &faults);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(&dir).args(["run", "--quiet", "--offline", "--release", "-p", "player"]);
+    let played = cargo.env_remove("RUSTFLAGS").stderr(std::process::Stdio::inherit()).output();
+    let played = played.unwrap();
+    assert!(played.status.success(), "the player");
+    let text = String::from_utf8(played.stdout).unwrap();
+    let mut missed = Vec::new();
+    for line in text.lines() {
+        let fields: Vec<_> = line.split('\t').collect();
+        let fault = &faults[fields[0].parse::<usize>().unwrap()];
+        eprintln!("{:<40} {:<60} {}", fault.name, fields[2], fields[1]);
+        if !fault.breaks.split("; ").any(|property| property == fields[2]) {
+            missed.push(format!(
+                "{} ({}): {}, not {}",
+                fault.name, fault.what, fields[2], fault.breaks
+            ));
+        }
+    }
+    assert_eq!(text.lines().count(), faults.len());
+    let seen: Vec<_> = text.lines().filter_map(|line| line.split('\t').nth(2)).collect();
+    let unseen = PROMISES.iter().filter(|promise| !seen.contains(&promise.name));
+    missed.extend(unseen.map(|promise| format!("\"{}\" was never broken", promise.name)));
+    assert!(missed.is_empty(), "not found, or by another property:\n{}", missed.join("\n"));
+}
