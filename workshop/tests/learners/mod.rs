@@ -363,6 +363,16 @@ fn what_the_tool_says_to_type_works_wherever_the_checkout_is() {
     }
 }
 
+#[test]
+fn that_there_is_no_git_is_told_once() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(["verify", "--pages"]).current_dir(here()).env("PATH", "");
+    let output = command.output().expect("cannot start the tool");
+    let said = said(&output);
+    assert!(said.starts_with("off: cannot start git, which applies the patches: "), "{said}");
+    assert_eq!((said.lines().count(), output.status.code()), (2, Some(1)), "{said}");
+}
+
 // ---- what cannot be written
 
 #[test]
