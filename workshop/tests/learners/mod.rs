@@ -303,6 +303,16 @@ fn that_another_cargo_has_locked_the_build_folder_is_told() {
     assert!(tool.wait().expect("it ends").success());
 }
 
+#[test]
+fn the_way_into_a_new_crate_can_be_typed_whatever_its_path() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new (1) crate");
+    let _ = fs::remove_dir_all(&folder);
+    let path = folder.join("mine");
+    let path = path.to_str().expect("a path of ours");
+    let said = said(&workshop(&here(), &["new", path]));
+    assert!(said.contains(&format!("\n  cd \"{path}\"\n")), "{said}");
+}
+
 // ---- what git knows of the checkout
 
 /// `sh -c` where nothing above `folder` counts as a repository.
