@@ -54,11 +54,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let shown = args.path.display();
     common::print(format_args!(
         "{shown} is {} as it stands in {}, with its own copy of `common`.\n\n  \
-         cd {shown}\n  cargo run\n  cargo test\n\nIts README.md says where to change it first.",
+         cd {}\n  cargo run\n  cargo test\n\nIts README.md says where to change it first.",
         args.from,
-        checkout.display()
+        checkout.display(),
+        as_typed(&args.path)
     ));
     Ok(())
+}
+
+/// A path as every shell takes it: blanks and brackets are between quotes.
+fn as_typed(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/\\:._-~".contains(c);
+    if path.chars().all(is_plain) { path } else { format!("\"{path}\"") }
 }
 
 /// The name that a folder gives to a crate. cargo and rustc would refuse others too, later and in more words.

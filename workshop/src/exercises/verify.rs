@@ -108,6 +108,7 @@ fn faults_of_pages(place: &Place) -> anyhow::Result<Vec<String>> {
     let book =
         |file: &str| fs::read_to_string(place.root.join("docs/src").join(file)).unwrap_or_default();
     let (summary, index) = (book("SUMMARY.md"), book("exercises/index.md"));
+    let without_git = why_without_git();
     for exercise in &exercises {
         let number = exercise.number;
         let mut add = |fault: String| faults.push(format!("{number}: {fault}"));
@@ -117,11 +118,15 @@ fn faults_of_pages(place: &Place) -> anyhow::Result<Vec<String>> {
         if !index.contains(&row_of(exercise)) {
             add(format!("exercises/index.md has no row {}", row_of(exercise)));
         }
-        fault_of_patch(place, exercise).into_iter().for_each(&mut add);
+        if without_git.is_none() {
+            fault_of_patch(place, exercise).into_iter().for_each(&mut add);
+        }
         faults_of_names(place, exercise)?.into_iter().for_each(&mut add);
         let answers = answers(place, exercise)?;
         answers.iter().filter_map(|a| strays(exercise, &a.patch)).for_each(&mut add);
     }
+    // Told once, and not of each patch as if it were wrong.
+    faults.extend(without_git);
     faults.extend(patches_without_a_page(place, &exercises)?);
     let plan = leading::faults(&book("leading.md"), &exercises);
     faults.extend(plan.into_iter().map(|fault| format!("leading.md: {fault}")));
@@ -215,6 +220,12 @@ fn patches_without_a_page(place: &Place, exercises: &[Exercise]) -> anyhow::Resu
         }
     }
     Ok(faults)
+}
+
+/// Why no patch can be tried. `None`: there is a git.
+fn why_without_git() -> Option<String> {
+    let started = Command::new("git").arg("--version").stdout(Stdio::null()).status();
+    started.err().map(|error| format!("cannot start git, which applies the patches: {error}"))
 }
 
 /// `git apply`, as if `root` were in no repository: below another one it would skip, without a word,

@@ -304,6 +304,16 @@ fn that_another_cargo_has_locked_the_build_folder_is_told() {
     assert!(tool.wait().expect("it ends").success());
 }
 
+#[test]
+fn the_way_into_a_new_crate_can_be_typed_whatever_its_path() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new (1) crate");
+    let _ = fs::remove_dir_all(&folder);
+    let path = folder.join("mine");
+    let path = path.to_str().expect("a path of ours");
+    let said = said(&workshop(&here(), &["new", path]));
+    assert!(said.contains(&format!("\n  cd \"{path}\"\n")), "{said}");
+}
+
 // ---- what git knows of the checkout
 
 /// `sh -c` where nothing above `folder` counts as a repository.
@@ -362,6 +372,16 @@ fn what_the_tool_says_to_type_works_wherever_the_checkout_is() {
         check_commands("added", "zip", commit, below, "git add .");
         check_commands("committed", "clone", clone, below, "git commit -qam mine");
     }
+}
+
+#[test]
+fn that_there_is_no_git_is_told_once() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(["verify", "--pages"]).current_dir(here()).env("PATH", "");
+    let output = command.output().expect("cannot start the tool");
+    let said = said(&output);
+    assert!(said.starts_with("off: cannot start git, which applies the patches: "), "{said}");
+    assert_eq!((said.lines().count(), output.status.code()), (2, Some(1)), "{said}");
 }
 
 // ---- what cannot be written
