@@ -365,9 +365,9 @@ fn times(choices: &mut Choices, times: &[Duration]) -> Duration {
 /// Draws what a client is going to do.
 fn script(choices: &mut Choices, rules: &Rules) -> Script {
     match choices.pick(32) {
-        31 => flooding(choices),
-        29..=30 => deaf(choices),
-        28 => stubborn(choices, rules),
+        30..=31 => flooding(choices),
+        28..=29 => deaf(choices),
+        27 => stubborn(choices, rules),
         _ => any(choices, rules),
     }
 }
