@@ -393,9 +393,9 @@ fn times(choices: &mut Choices, times: &[Duration]) -> Duration {
 /// Draws what a client is going to do.
 fn script(choices: &mut Choices, rules: &Rules) -> Script {
     match choices.pick(32) {
-        31 => flooding(choices),
-        29..=30 => deaf(choices),
-        28 => stubborn(choices, rules),
+        30..=31 => flooding(choices),
+        28..=29 => deaf(choices),
+        27 => stubborn(choices, rules),
         _ => any(choices, rules),
     }
 }
@@ -469,9 +469,9 @@ fn flooding(choices: &mut Choices) -> Script {
 /// It reads nothing, and has its outbox full up to the last byte.
 fn deaf(choices: &mut Choices) -> Script {
     // A few bytes more or less, or its last line would always end, or never.
-    let buffer = 65_536 - choices.pick(4);
-    let mut script = plain(times(choices, &COMES), buffer, vec![LONGEST_WRITE], Ending::Stay);
-    script.sndbuf[1] = [30, 65_536][choices.pick(2)];
+    let buffer = 2 * 65_537 + choices.pick(4);
+    let mut script = plain(times(choices, &COMES), buffer, vec![LONGEST_WRITE; 2], Ending::Stay);
+    script.sndbuf[1] = [60, 65_536][choices.pick(2)];
     Script { reading: Reading::Never, ..script }
 }
 
