@@ -42,7 +42,7 @@ pub(crate) fn check(
             symptom(exercise, &run).map(|symptom| Prediction::new(symptom.how, test(exercise)));
         if let (Some(predicted), Some(seen)) = (predict::of(place, number), &seen) {
             say!("");
-            predict::beside(screen, &predicted, seen.how, test(exercise));
+            predict::beside(screen, exercise, &predicted, seen);
         }
         place.done(exercise, seen.as_ref());
     }

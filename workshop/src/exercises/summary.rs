@@ -25,7 +25,13 @@ impl Entry {
     }
 
     fn was_wrong(&self) -> bool {
-        self.compared().is_some_and(|(predicted, seen)| !is_right(predicted, seen))
+        self.compared().is_some_and(|(predicted, seen)| !self.is_right(predicted, seen))
+    }
+
+    /// Right in all that was predicted. A prediction need not name a test.
+    fn is_right(&self, predicted: &Prediction, seen: &Prediction) -> bool {
+        let (how, test) = predicted.agrees(&self.exercise, seen);
+        how && (test || predicted.test.is_none())
     }
 
     /// "12 min (planned: 15)"
@@ -44,12 +50,6 @@ impl Entry {
             n => format!("{n} hints{solution}"),
         }
     }
-}
-
-/// Right in all that was predicted. A prediction need not name a test.
-fn is_right(predicted: &Prediction, seen: &Prediction) -> bool {
-    let (how, test) = predicted.agrees(seen);
-    how && (test || predicted.test.is_none())
 }
 
 /// Prints the summary, and writes it as a page.
@@ -108,7 +108,7 @@ fn text(entries: &[Entry], all: usize) -> Vec<String> {
         for entry in chapter {
             let (number, title) = (entry.exercise.number.to_string(), &entry.exercise.title);
             let right = match entry.compared() {
-                Some((predicted, seen)) if is_right(predicted, seen) => ", predicted",
+                Some((predicted, seen)) if entry.is_right(predicted, seen) => ", predicted",
                 _ => "",
             };
             lines.push(format!("{number:>5}  {title}: {}, {}{right}", entry.time(), entry.help()));
@@ -147,7 +147,7 @@ fn article(entry: &Entry) -> String {
     html += &format!("<p class=\"facts\">{}{kind}, {facts}</p>\n", day.collect::<String>());
     if let Some((predicted, seen)) = entry.compared() {
         let (mark, word) =
-            if is_right(predicted, seen) { ("good", "right") } else { ("bad", "wrong") };
+            if entry.is_right(predicted, seen) { ("good", "right") } else { ("bad", "wrong") };
         html += &format!(
             "<table><tr><th>predicted</th><td>{}</td><td rowspan=\"2\" class=\"{mark}\">{word}</td></tr>\
              <tr><th>seen</th><td>{}</td></tr></table>\n",
