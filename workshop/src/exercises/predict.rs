@@ -97,11 +97,12 @@ impl Prediction {
         Self { how, test: Some(last_part(test).to_owned()) }
     }
 
-    /// In which of the two parts it is true beside what was seen: how, and the test. A fault may turn several
-    /// tests red.
+    /// In which of the two parts it is true beside what was seen: how, and the test. A fault may show in several
+    /// ways, and turn several tests red.
     pub(crate) fn agrees(&self, exercise: &Exercise, seen: &Self) -> (bool, bool) {
         let test = self.test == seen.test || self.goes_red_as_well(exercise);
-        (self.how == seen.how, test)
+        let how = self.how == seen.how || exercise.symptoms.iter().any(|s| s.how == self.how);
+        (how, test)
     }
 
     /// Whether its test is one that the page names, beside the one that we run.
@@ -360,6 +361,7 @@ fn verdict(
 
 #[cfg(test)]
 mod tests {
+    use super::super::page::Symptom;
     use super::*;
 
     const BREAK: &str = include_str!("../../../docs/src/exercises/5.1.md");
@@ -442,6 +444,7 @@ mod tests {
         let seen = Prediction::new(How::Silence, "a");
         let mut exercise = Exercise::parse(BREAK).unwrap();
         exercise.taken_back = vec!["tests::c".to_owned()];
+        exercise.symptoms = vec![Symptom { how: How::Silence, says: None }];
         let said = |text: &str| verdict(&Screen::plain(), &exercise, &text.parse().unwrap(), &seen);
         assert_eq!(said("silence:a"), "Both right.");
         assert_eq!(
@@ -454,5 +457,8 @@ mod tests {
         assert!(said("silence:b").starts_with("It fails as you expected"));
         assert!(said("spin:b").starts_with("Not as predicted."));
         assert!(said("spin").starts_with("Not as predicted."));
+        exercise.symptoms.push(Symptom { how: How::Spin, says: None });
+        let said = |text: &str| verdict(&Screen::plain(), &exercise, &text.parse().unwrap(), &seen);
+        assert_eq!(said("spin"), "Right.", "it is another of the page's ways");
     }
 }
