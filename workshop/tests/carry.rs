@@ -429,7 +429,10 @@ fn a_patch_that_was_in_before_is_not_part_of_the_first_state() {
 #[test]
 fn what_is_done_stays_done_with_the_solution_and_wherever_the_folder_is() {
     let checkout = Checkout::new("done");
-    checkout.says(&["show", "1.1"]);
+    // Nothing has shown the task: the clock starts with the first check.
+    let untouched = said(&checkout.run(&["check", "1.1"]));
+    assert!(untouched.contains("You have changed nothing yet: this is what is"), "{untouched}");
+    assert!(!untouched.contains("Likely cause"), "{untouched}");
     checkout.write(SOURCE, &FIRST.replace("wrong", "all right"));
     checkout.says(&["check", "1.1"]);
     checkout.write(SOURCE, FIRST);
@@ -459,7 +462,7 @@ fn what_an_older_tool_remembers_is_taken_over_once() {
     assert!(checkout.says(&["hint", "1.2"]).contains("Hint 3"));
     let summary = checkout.says(&["summary"]);
     assert!(
-        summary.starts_with("1 of 2 exercises done, 0 min (planned: 10), and 1 of unknown"),
+        summary.starts_with("1 of 2 exercises done, 0 min (planned: 0), and 1 of unknown"),
         "{summary}"
     );
     fs::remove_dir_all(checkout.0.join(".workshop")).expect("it was there");
@@ -729,8 +732,9 @@ fn at_a_terminal_the_prediction_is_asked_for_once() {
     let _ = running.0.wait();
     let kept = fs::read_to_string(checkout.0.join(".workshop/predicted/1.2")).expect("it is kept");
     assert!(kept.starts_with("wrong-answer:it_"), "{kept}");
+    checkout.write(SOURCE, &FIRST.replace("wrong", "mine"));
     let (person, mut running) = check();
-    person.sees("Nothing is broken yet");
+    person.sees("You have changed main.rs, and the test does not notice: it is not the fault that");
     assert!(!person.screen().contains("How does the test fail?"), "{}", person.screen());
     let _ = running.0.wait();
 }

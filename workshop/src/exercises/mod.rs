@@ -216,7 +216,11 @@ fn predict_and_check(
     step: Option<usize>,
     given: Option<&Prediction>,
 ) -> anyhow::Result<ExitCode> {
-    predict::ask(place, screen, &place.exercise(number)?, given)?;
+    let exercise = place.exercise(number)?;
+    if place.started(number).is_none() {
+        place.begin(number);
+    }
+    predict::ask(place, screen, &exercise, given)?;
     check::check(place, screen, number, step)
 }
 

@@ -69,10 +69,12 @@ pub(crate) fn summary(place: &Place, path: Option<PathBuf>) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// What it took, and what the pages say.
+/// What it took, and what the pages say of the same exercises: those whose time is known.
 fn sum(entries: &[Entry]) -> (u64, u32) {
-    let took = entries.iter().filter_map(|entry| entry.done.minutes).sum();
-    (took, entries.iter().map(|entry| entry.exercise.minutes).sum())
+    let known = entries.iter().filter_map(|entry| Some((entry.done.minutes?, entry)));
+    known.fold((0, 0), |(took, planned), (minutes, entry)| {
+        (took + minutes, planned + entry.exercise.minutes)
+    })
 }
 
 fn sum_in_words(entries: &[Entry]) -> String {
@@ -107,11 +109,14 @@ fn text(entries: &[Entry], all: usize) -> Vec<String> {
         lines.push(format!("\nChapter {number}: {}", sum_in_words(chapter)));
         for entry in chapter {
             let (number, title) = (entry.exercise.number.to_string(), &entry.exercise.title);
-            let right = match entry.compared() {
-                Some((predicted, seen)) if entry.is_right(predicted, seen) => ", predicted",
-                _ => "",
+            let predicted = match entry.compared() {
+                Some((predicted, seen)) if entry.is_right(predicted, seen) => ", predicted: right",
+                Some(_) => ", predicted: wrong",
+                None if entry.predicted.is_some() => ", predicted",
+                None => "",
             };
-            lines.push(format!("{number:>5}  {title}: {}, {}{right}", entry.time(), entry.help()));
+            let (time, help) = (entry.time(), entry.help());
+            lines.push(format!("{number:>5}  {title}: {time}, {help}{predicted}"));
         }
     }
     lines
@@ -232,11 +237,11 @@ mod tests {
         let text = text(&entries, 30).join("\n");
         assert!(
             text.starts_with(
-                "5 of 30 exercises done, 22 min (planned: 50), and 1 of unknown time."
+                "5 of 30 exercises done, 22 min (planned: 40), and 1 of unknown time."
             ),
             "{text}"
         );
-        let (wrong, chapters) = text.split_once("\nChapter 5: 7 min (planned: 20)").unwrap();
+        let (wrong, chapters) = text.split_once("\nChapter 5: 7 min (planned: 10)").unwrap();
         let is_wrong = |number: &str| wrong.contains(&format!("\n  {number}  "));
         assert_eq!(
             ["5.1", "5.2", "6.1", "6.2", "6.3"].map(is_wrong),
@@ -248,10 +253,13 @@ mod tests {
             )
         );
         assert!(
-            chapters.contains("Last words: 7 min (planned: 10), 1 hint, predicted\n"),
+            chapters.contains("Last words: 7 min (planned: 10), 1 hint, predicted: right\n"),
             "{text}"
         );
-        assert!(chapters.contains("Last words: ? min (planned: 10), 1 hint\n"), "{text}");
+        assert!(
+            chapters.contains("Last words: ? min (planned: 10), 1 hint, predicted: wrong\n"),
+            "{text}"
+        );
         let page = page(&entries, 30);
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}: {page}"));
         let order = [

@@ -37,6 +37,7 @@ pub(crate) fn watch(
     until_done: bool,
 ) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
+    place.begin(number);
     // Now: later the keys are ours.
     predict::ask(place, screen, &exercise, None)?;
     let (tell, news) = mpsc::channel();
