@@ -46,7 +46,7 @@ pub(crate) fn watch(
     if has_keys {
         thread::spawn(move || tell_of_keys(&tell));
     }
-    let mut work = OnTheExercise { place, screen, exercise, has_keys, raw: None };
+    let mut work = OnTheExercise { place, screen, exercise, has_keys, checked: None, raw: None };
     follow(&mut work, &news, until_done);
     Ok(ExitCode::SUCCESS)
 }
@@ -170,6 +170,8 @@ struct OnTheExercise<'a> {
     screen: &'a Screen,
     exercise: Exercise,
     has_keys: bool,
+    /// What was checked last.
+    checked: Option<Files>,
     /// While we wait. What is printed needs the terminal as it was, and a check needs its Ctrl-C.
     raw: Option<RawMode>,
 }
@@ -194,6 +196,10 @@ impl Work for OnTheExercise<'_> {
     fn check(&mut self) -> bool {
         self.raw = None;
         self.screen.clear();
+        let sources = Some(self.sources());
+        let is_saved = self.checked.is_some() && self.checked != sources;
+        say!("{}building …", if is_saved { "saved; " } else { "" });
+        self.checked = sources;
         let checked = predict_and_check(self.place, self.screen, self.exercise.number, None, None);
         let done = match checked {
             Ok(code) => code == ExitCode::SUCCESS,
