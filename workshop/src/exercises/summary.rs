@@ -190,9 +190,22 @@ fn questions(body: &str) -> Vec<String> {
 fn inline(text: &str) -> String {
     let parts = text.split('`').enumerate().map(|(i, part)| match i % 2 {
         1 => format!("<code>{}</code>", escaped(part)),
-        _ => escaped(part),
+        _ => emphasized(part),
     });
     parts.collect()
+}
+
+/// Text with *emphasis* in it. A star alone is a star.
+fn emphasized(text: &str) -> String {
+    let mut parts: Vec<_> = text.split('*').map(escaped).collect();
+    let lonely = if parts.len() % 2 == 0 { parts.pop() } else { None };
+    let mut html: String = parts
+        .iter()
+        .enumerate()
+        .map(|(i, part)| if i % 2 == 1 { format!("<em>{part}</em>") } else { part.clone() })
+        .collect();
+    html.extend(lonely.map(|rest| format!("*{rest}")));
+    html
 }
 
 /// Titles and names come from files: on a page they are text and nothing else.
@@ -290,6 +303,7 @@ mod tests {
             !page.contains("http") && !page.contains("src=") && !page.contains("@import"),
             "{page}"
         );
+        assert!(page.contains("td.good, td.bad { white-space: nowrap; }"), "words stay whole");
         assert!(page.contains("prefers-color-scheme: dark") && page.contains("@media print"));
     }
 
@@ -299,6 +313,7 @@ mod tests {
         let questions = questions(&body);
         assert_eq!(questions[0], "Why does `mark` not read, write or close?");
         assert!(questions.len() == 3 && questions.iter().all(|question| question.ends_with('?')));
+        assert_eq!(inline("a *b* `c*d` e < *"), "a <em>b</em> <code>c*d</code> e &lt; *");
         assert_eq!(inline(&questions[0]), "Why does <code>mark</code> not read, write or close?");
         assert_eq!(
             super::questions("## What you should now be able to explain\n- a\n  b\n\n- c\n## D\n"),
