@@ -286,6 +286,9 @@ fn what_another_exercise_has_left_is_told_before_the_next_one_begins() {
         assert!(said.contains("In stage1-blocking/src the fault of 1.2 is still in.\n"), "{said}");
         assert_eq!(command_behind("the first state: ", &said), ["start", "1.1"]);
     }
+    let said = said(&checkout.run(&["check", "1.1"]));
+    assert!(said.contains("Besides: the fault of 1.2 is still in."), "{said}");
+    assert_eq!(command_behind("still in. Take it out: ", &said), ["reset", "1.1"]);
     // Of its own exercise it is no leftover.
     assert!(!checkout.says(&["show", "1.2"]).contains("still in"));
     let started = checkout.says(&["start", "1.1"]);
@@ -705,14 +708,19 @@ fn keys_work_while_it_watches_and_the_terminal_is_as_usual_afterwards() {
         let (person, mut watch) = Person::runs(checkout.command(&["watch", "1.1"]));
         person.sees("Watching stage1-blocking/src.");
         eventually("keys are passed on at once", || !person.is_as_usual());
+        person.types("x");
+        person.sees("'x' is none of the keys.");
+        person.sees_times(2, "Watching");
+        eventually("keys are passed on at once", || !person.is_as_usual());
         person.types("h");
         person.sees("Hint 1\r\nLook.");
         person.types("s");
         person.sees("s once more shows the solution.");
         person.types("s");
         person.sees("It is said.");
+        let times = person.screen().matches("Watching").count();
         person.types("r");
-        person.sees_times(2, "Watching");
+        person.sees_times(times + 1, "Watching");
         // This terminal is not the one that controls the tool. So while a check runs, Ctrl-C is no signal.
         eventually("keys are passed on at once", || !person.is_as_usual());
         person.types(end);
@@ -728,6 +736,11 @@ fn at_a_terminal_the_prediction_is_asked_for_once() {
     let check = || Person::runs(checkout.command(&["check", "1.2"]));
     let (person, mut running) = check();
     person.sees("How does the test fail?");
+    let screen = person.screen();
+    let (task, _) = screen.split_once("Before the test runs").expect("it stands above");
+    assert!(task.contains("Exercise 1.2: Say it") && task.contains("Say it.\r\n"), "{task}");
+    person.types("x\n");
+    person.sees("\"x\" is none of these.");
     person.types("1\n");
     person.sees("Which of these tests goes red?");
     for test in ["e1_1", "it_greets", "it_is_polite"] {

@@ -50,7 +50,7 @@ pub(crate) fn check(
     // Changes of no exercise are the learner's own.
     let leftover = place.leftovers(exercise).filter(|left| !matches!(left, Leftover::Changes(_)));
     if let Some(leftover) = leftover.filter(|_| !done) {
-        say!("\nBesides: {leftover}.");
+        say!("\nBesides: {leftover}. Take it out: {}", start_again(place, exercise));
     }
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -64,7 +64,7 @@ fn test(exercise: &Exercise) -> &str {
 fn tell(screen: &Screen, exercise: &Exercise, run: &Run, cause: &str) {
     say!("{}\n", headline(screen, run));
     say!("{}", screen.strong("What was done to your server"));
-    say!("{}", exercise.done_to_it);
+    say!("{}", screen.prose(&exercise.done_to_it));
     say!("\n{}", screen.strong("What was seen"));
     if run.verdict == Verdict::Green {
         say!("Everything that was asked for.");
@@ -90,7 +90,9 @@ fn cause(
         Finding::Red(_) if exercise.kind == Kind::Build && changed == Some(&[]) => {
             "You have changed nothing yet: this is what is to be built.".to_owned()
         }
-        Finding::Red(cause) => format!("{}\n{}", screen.strong("Likely cause"), cause.text),
+        Finding::Red(cause) => {
+            format!("{}\n{}", screen.strong("Likely cause"), screen.lines(&cause.text))
+        }
         Finding::Done | Finding::NothingBroken => String::new(),
     }
 }

@@ -184,7 +184,12 @@ pub(crate) fn ask(
         None if is_asked || !io::stdin().is_terminal() || !io::stdout().is_terminal() => {
             return Ok(None);
         }
-        None => answers(&mut io::stdin().lock(), screen, &choice(exercise, &names))?,
+        None => {
+            // A question needs its task, which `watch` and `check` have not shown.
+            screen.headline(exercise);
+            say!("\n{}", screen.prose(exercise.task()));
+            answers(&mut io::stdin().lock(), screen, &choice(exercise, &names))?
+        }
     };
     // Empty: there was a question and no answer, so there is no other question.
     let text = predicted.clone().map(String::from).unwrap_or_default();
@@ -236,7 +241,7 @@ fn pick(
         match line.trim().parse::<usize>() {
             Ok(number) if (1..=options.len()).contains(&number) => return Ok(Some(number - 1)),
             _ if line.trim().is_empty() => return Ok(None),
-            _ => {}
+            _ => say!("{:?} is none of these.", line.trim()),
         }
     }
 }

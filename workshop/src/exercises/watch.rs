@@ -118,6 +118,7 @@ trait Work {
     fn hint(&mut self);
     fn ask_for_solution(&mut self);
     fn solution(&mut self);
+    fn wrong_key(&mut self, key: char);
     /// Waits for news, no longer than until then. `None`: it is then.
     fn wait(&mut self, news: &Receiver<News>, until: Option<Instant>) -> Option<News>;
 }
@@ -154,7 +155,7 @@ fn until_changed<W: Work>(work: &mut W, news: &Receiver<News>, checked: &W::Sour
                     'h' => work.hint(),
                     's' if asked => work.solution(),
                     's' => work.ask_for_solution(),
-                    _ => {}
+                    _ => work.wrong_key(key),
                 }
                 asked = key == 's' && !asked;
             }
@@ -235,6 +236,12 @@ impl Work for OnTheExercise<'_> {
         if let Err(error) = solution(self.place, self.screen, self.exercise.number) {
             say!("Error: {error:#}");
         }
+        self.tell_keys();
+    }
+
+    fn wrong_key(&mut self, key: char) {
+        self.raw = None;
+        say!("{key:?} is none of the keys.");
         self.tell_keys();
     }
 
@@ -325,6 +332,10 @@ mod tests {
             self.log.push("solution");
         }
 
+        fn wrong_key(&mut self, _: char) {
+            self.log.push("which?");
+        }
+
         /// All the news that there will be has come: time passes at once.
         fn wait(&mut self, news: &Receiver<News>, until: Option<Instant>) -> Option<News> {
             match news.try_recv() {
@@ -365,7 +376,7 @@ mod tests {
         check_log(keys("ss"), &[], &["check", "sure?", "solution"]);
         check_log(keys("shs"), &[], &["check", "sure?", "hint", "sure?"]);
         check_log(keys("sss"), &[], &["check", "sure?", "solution", "sure?"]);
-        check_log(keys("sxs"), &[], &["check", "sure?", "sure?"]);
+        check_log(keys("sxs"), &[], &["check", "sure?", "which?", "sure?"]);
     }
 
     #[test]
