@@ -286,6 +286,9 @@ fn what_another_exercise_has_left_is_told_before_the_next_one_begins() {
         assert!(said.contains("In stage1-blocking/src the fault of 1.2 is still in.\n"), "{said}");
         assert_eq!(command_behind("the first state: ", &said), ["start", "1.1"]);
     }
+    let said = said(&checkout.run(&["check", "1.1"]));
+    assert!(said.contains("Besides: the fault of 1.2 is still in."), "{said}");
+    assert_eq!(command_behind("still in. Take it out: ", &said), ["reset", "1.1"]);
     // Of its own exercise it is no leftover.
     assert!(!checkout.says(&["show", "1.2"]).contains("still in"));
     let started = checkout.says(&["start", "1.1"]);
@@ -429,7 +432,10 @@ fn a_patch_that_was_in_before_is_not_part_of_the_first_state() {
 #[test]
 fn what_is_done_stays_done_with_the_solution_and_wherever_the_folder_is() {
     let checkout = Checkout::new("done");
-    checkout.says(&["show", "1.1"]);
+    // Nothing has shown the task: the clock starts with the first check.
+    let untouched = said(&checkout.run(&["check", "1.1"]));
+    assert!(untouched.contains("You have changed nothing yet: this is what is"), "{untouched}");
+    assert!(!untouched.contains("Likely cause"), "{untouched}");
     checkout.write(SOURCE, &FIRST.replace("wrong", "all right"));
     checkout.says(&["check", "1.1"]);
     checkout.write(SOURCE, FIRST);
@@ -459,7 +465,7 @@ fn what_an_older_tool_remembers_is_taken_over_once() {
     assert!(checkout.says(&["hint", "1.2"]).contains("Hint 3"));
     let summary = checkout.says(&["summary"]);
     assert!(
-        summary.starts_with("1 of 2 exercises done, 0 min (planned: 10), and 1 of unknown"),
+        summary.starts_with("1 of 2 exercises done, 0 min (planned: 0), and 1 of unknown"),
         "{summary}"
     );
     fs::remove_dir_all(checkout.0.join(".workshop")).expect("it was there");
@@ -621,6 +627,13 @@ fn a_save_while_a_check_runs_is_checked_after_it() {
     watch.0.stdout.take().expect("a pipe").read_to_string(&mut said).expect("text");
     assert_eq!(said.matches("Exercise 1.1: Say it").count(), 2, "{said}");
     assert!(said.contains("red after ") && said.contains("green after "), "{said}");
+    let words = ["building …", "running the test …", "red after", "saved; building …"];
+    let rest =
+        ["running the test …", "now the other tests of the stage …", "the other tests: 1 green"];
+    let mut behind = &said[..];
+    for word in words.iter().chain(&rest) {
+        behind = behind.split_once(word).unwrap_or_else(|| panic!("no {word:?}: {said}")).1;
+    }
     assert!(said.contains("1.1 is done. Go on with the next one: cargo run"), "{said}");
     assert!(!said.contains('\x1b'), "no terminal, no colours: {said}");
 }
@@ -695,14 +708,19 @@ fn keys_work_while_it_watches_and_the_terminal_is_as_usual_afterwards() {
         let (person, mut watch) = Person::runs(checkout.command(&["watch", "1.1"]));
         person.sees("Watching stage1-blocking/src.");
         eventually("keys are passed on at once", || !person.is_as_usual());
+        person.types("x");
+        person.sees("'x' is none of the keys.");
+        person.sees_times(2, "Watching");
+        eventually("keys are passed on at once", || !person.is_as_usual());
         person.types("h");
         person.sees("Hint 1\r\nLook.");
         person.types("s");
         person.sees("s once more shows the solution.");
         person.types("s");
         person.sees("It is said.");
+        let times = person.screen().matches("Watching").count();
         person.types("r");
-        person.sees_times(2, "Watching");
+        person.sees_times(times + 1, "Watching");
         // This terminal is not the one that controls the tool. So while a check runs, Ctrl-C is no signal.
         eventually("keys are passed on at once", || !person.is_as_usual());
         person.types(end);
@@ -718,6 +736,11 @@ fn at_a_terminal_the_prediction_is_asked_for_once() {
     let check = || Person::runs(checkout.command(&["check", "1.2"]));
     let (person, mut running) = check();
     person.sees("How does the test fail?");
+    let screen = person.screen();
+    let (task, _) = screen.split_once("Before the test runs").expect("it stands above");
+    assert!(task.contains("Exercise 1.2: Say it") && task.contains("Say it.\r\n"), "{task}");
+    person.types("x\n");
+    person.sees("\"x\" is none of these.");
     person.types("1\n");
     person.sees("Which of these tests goes red?");
     for test in ["e1_1", "it_greets", "it_is_polite"] {
@@ -729,8 +752,9 @@ fn at_a_terminal_the_prediction_is_asked_for_once() {
     let _ = running.0.wait();
     let kept = fs::read_to_string(checkout.0.join(".workshop/predicted/1.2")).expect("it is kept");
     assert!(kept.starts_with("wrong-answer:it_"), "{kept}");
+    checkout.write(SOURCE, &FIRST.replace("wrong", "mine"));
     let (person, mut running) = check();
-    person.sees("Nothing is broken yet");
+    person.sees("You have changed main.rs, and the test does not notice: it is not the fault that");
     assert!(!person.screen().contains("How does the test fail?"), "{}", person.screen());
     let _ = running.0.wait();
 }

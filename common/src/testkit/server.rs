@@ -1,5 +1,6 @@
 //! A server under test: the real binary, as a child process, on a port of its own.
 
+mod failure;
 mod launch;
 
 pub use launch::{full_pipe, nameless_file, run_prepared, small_pipe, takes_more, terminal};
@@ -15,7 +16,6 @@ use std::time::{Duration, Instant};
 use super::client::Client;
 use super::patience::{Patience, in_a_hurry};
 use super::{descriptors, eventually};
-use crate::blocked::blocked_in;
 use crate::watchdog::Watchdog;
 
 /// A running server. It is killed when this is dropped, and when we are killed.
@@ -136,6 +136,7 @@ impl Server {
     fn spawn(mut command: Command) -> Self {
         // A child inherits our limit: the same one, whichever test comes first.
         descriptors::take_a_few();
+        failure::tell_of_servers();
         let started = Watchdog::spawn(&mut command);
         let (mut child, watchdog) = started.expect("cannot start the server");
         let stdout = child.stdout.take().expect("stdout is piped");
@@ -148,6 +149,7 @@ impl Server {
             let output = child.wait_with_output().expect("cannot read what it said");
             panic!("no word of where it listens: {line:?}, {output:?}");
         };
+        failure::add(child.id());
         Self { child, addr, stdout, log: Arc::default(), _watchdog: watchdog }
     }
 
@@ -269,18 +271,15 @@ impl Server {
         }
     }
 
-    /// What it does right now.
-    fn how_it_is(&mut self) -> String {
+    /// Whether it has ended, and how, if the test has failed. Its clients may have noticed a little earlier.
+    fn how_it_ended(&mut self) -> Option<String> {
         let start = Instant::now();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return format!("the server has ended: {status}");
+                return Some(format!("the server has ended: {status}"));
             }
-            if let Some([main, ..]) = blocked_in(self.child.id()).as_deref() {
-                return format!("the server sleeps in {}", main.name);
-            }
-            if start.elapsed() > LAST_MOMENTS {
-                return "the server runs".to_owned();
+            if failure::is_told(self.child.id()) || start.elapsed() > LAST_MOMENTS {
+                return None;
             }
             thread::park_timeout(Duration::from_millis(10));
         }
@@ -297,12 +296,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let how_it_is = thread::panicking().then(|| self.how_it_is());
+        let has_failed = thread::panicking();
+        let how_it_ended = if has_failed { self.how_it_ended() } else { None };
+        failure::remove(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(how_it_is) = how_it_is {
+        if has_failed {
             self.hear_it_out();
-            eprintln!("{how_it_is}");
+            if let Some(how_it_ended) = how_it_ended {
+                eprintln!("{how_it_ended}");
+            }
             // In a hurry each line has been passed on when it came.
             if !in_a_hurry() {
                 eprintln!("the server's log:\n{}", self.log());

@@ -10,7 +10,7 @@ use super::predict::{self, Prediction};
 use super::run::{Run, Verdict, first_errors};
 use super::screen::{Screen, say};
 use super::stage::Leftover;
-use super::{TOOL, explain, start_again};
+use super::{TOOL, explain, stage, start_again};
 
 /// Builds the stage as the learner has left it and runs the test of the exercise. Exit code 0: done.
 pub(crate) fn check(
@@ -33,23 +33,24 @@ pub(crate) fn check(
             return Ok(ExitCode::FAILURE);
         }
     };
-    tell(screen, exercise, &run, &finding);
+    let changed = stage::changed(place, exercise);
+    tell(screen, exercise, &run, &cause(screen, exercise, &finding, changed.as_deref()));
     say!("");
-    conclude(place, screen, exercise, &finding);
+    conclude(place, screen, exercise, &finding, changed.as_deref());
     let done = finding == Finding::Done;
     if done && step.is_none() {
         let seen =
             symptom(exercise, &run).map(|symptom| Prediction::new(symptom.how, test(exercise)));
         if let (Some(predicted), Some(seen)) = (predict::of(place, number), &seen) {
             say!("");
-            predict::beside(screen, &predicted, seen.how, test(exercise));
+            predict::beside(screen, exercise, &predicted, seen);
         }
         place.done(exercise, seen.as_ref());
     }
     // Changes of no exercise are the learner's own.
     let leftover = place.leftovers(exercise).filter(|left| !matches!(left, Leftover::Changes(_)));
     if let Some(leftover) = leftover.filter(|_| !done) {
-        say!("\nBesides: {leftover}.");
+        say!("\nBesides: {leftover}. Take it out: {}", start_again(place, exercise));
     }
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -60,10 +61,10 @@ fn test(exercise: &Exercise) -> &str {
 }
 
 /// One screen: what was done, what was seen, what it may mean.
-fn tell(screen: &Screen, exercise: &Exercise, run: &Run, finding: &Finding) {
+fn tell(screen: &Screen, exercise: &Exercise, run: &Run, cause: &str) {
     say!("{}\n", headline(screen, run));
     say!("{}", screen.strong("What was done to your server"));
-    say!("{}", exercise.done_to_it);
+    say!("{}", screen.prose(&exercise.done_to_it));
     say!("\n{}", screen.strong("What was seen"));
     if run.verdict == Verdict::Green {
         say!("Everything that was asked for.");
@@ -72,9 +73,27 @@ fn tell(screen: &Screen, exercise: &Exercise, run: &Run, finding: &Finding) {
     if let Some(counters) = run.observed.in_words() {
         say!("{counters}");
     }
-    if let Finding::Red(cause) = finding {
-        say!("\n{}", screen.strong("Likely cause"));
-        say!("{}", cause.text);
+    if !cause.is_empty() {
+        say!("\n{cause}");
+    }
+}
+
+/// Why the answer is not the one that was asked for, below a heading. Of a task that has not been begun there is
+/// no cause to look for.
+fn cause(
+    screen: &Screen,
+    exercise: &Exercise,
+    finding: &Finding,
+    changed: Option<&[String]>,
+) -> String {
+    match finding {
+        Finding::Red(_) if exercise.kind == Kind::Build && changed == Some(&[]) => {
+            "You have changed nothing yet: this is what is to be built.".to_owned()
+        }
+        Finding::Red(cause) => {
+            format!("{}\n{}", screen.strong("Likely cause"), screen.lines(&cause.text))
+        }
+        Finding::Done | Finding::NothingBroken => String::new(),
     }
 }
 
@@ -95,7 +114,13 @@ fn headline(screen: &Screen, run: &Run) -> String {
     }
 }
 
-fn conclude(place: &Place, screen: &Screen, exercise: &Exercise, finding: &Finding) {
+fn conclude(
+    place: &Place,
+    screen: &Screen,
+    exercise: &Exercise,
+    finding: &Finding,
+    changed: Option<&[String]>,
+) {
     let number = exercise.number;
     if let (Some(step), Finding::Done) = (exercise.step, finding) {
         let steps = exercise.steps.len();
@@ -118,13 +143,25 @@ fn conclude(place: &Place, screen: &Screen, exercise: &Exercise, finding: &Findi
             say!("Take it out:    {}", start_again(place, exercise));
         }
         (_, Finding::NothingBroken) => {
-            say!("Nothing is broken yet: the server still keeps this promise. Plant the fault.");
+            say!("{}", nothing_broken(changed.unwrap_or_default()));
             say!("How?  {TOOL} hint {number}");
         }
         (_, Finding::Red(_)) => {
             say!("Stuck?              {TOOL} hint {number}");
             say!("From the beginning: {}", start_again(place, exercise));
         }
+    }
+}
+
+/// What a learner hears whose test is still green.
+fn nothing_broken(changed: &[String]) -> String {
+    match changed {
+        [] => "Nothing is broken yet: the server still keeps this promise. Plant the fault."
+            .to_owned(),
+        files => format!(
+            "You have changed {}, and the test does not notice: it is not the fault that is meant.",
+            files.join(", ")
+        ),
     }
 }
 

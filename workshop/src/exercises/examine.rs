@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::judge::{Finding, judge, judge_the_rest};
+use super::judge::{Finding, judge, judge_the_rest, the_rest_in_words};
 use super::page::Exercise;
 use super::run::{Run, Verdict, Workspace};
 use super::screen::say;
@@ -75,6 +75,7 @@ pub(crate) fn examine(
         Ok(test) => test,
         Err(said) => return Ok(Examined::DoesNotCompile(said)),
     };
+    tell(reader, "running the test …");
     let run = with_word(reader, &RUNNING, || test.run(DEADLINE))?;
     anyhow::ensure!(run.verdict != Verdict::NoSuchTest, "no such test: {}", exercise.test.line);
     let finding = judge(exercise, &run);
@@ -90,15 +91,23 @@ fn examine_the_rest(
     reader: Reader,
     run: Run,
 ) -> anyhow::Result<Examined> {
+    tell(reader, "now the other tests of the stage …");
     let build = || workspace.build_rest(exercise, &LONG);
     let test = match with_word(reader, &building(exercise), build)? {
         Ok(test) => test,
         Err(said) => return Ok(Examined::DoesNotCompile(said)),
     };
     let rest = with_word(reader, &RUNNING_THE_REST, || test.run(REST_DEADLINE))?;
+    tell(reader, &the_rest_in_words(&rest));
     let finding = judge_the_rest(exercise, &rest);
     let run = if finding == Finding::Done { run } else { rest };
     Ok(Examined::Ran { run: run.into(), finding })
+}
+
+fn tell(reader: Reader, text: &str) {
+    if reader == Reader::Person {
+        say!("{text}");
+    }
 }
 
 /// What is said about work that takes longer than usual.

@@ -21,12 +21,29 @@ pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
         let starts = starts || line.contains("panicked at ");
         wanted = starts || (wanted && !ends_what_was_seen(line));
         if wanted && lines.len() < LINES {
-            lines.push(line.to_owned());
+            lines.push(without_number(line));
         }
     }
     lines.extend(run.observed.call().map(|call| format!("the server slept in {call}")));
-    lines.extend(last_of_the_log(&output));
+    let log = last_of_the_log(&output);
+    // It may have logged more since: another of its threads, or many clients.
+    if let Some(panic) = server_panic(&output) {
+        let is_shown = |panic: &str| lines.iter().chain(&log).any(|line| line.trim() == panic);
+        let missing: Vec<_> = panic.lines().filter(|line| !is_shown(line)).collect();
+        let missing: Vec<_> = missing.into_iter().map(str::to_owned).collect();
+        lines.extend(missing);
+    }
+    lines.extend(log);
     lines
+}
+
+/// A panic without the number of its thread, which differs each time and says nothing.
+fn without_number(line: &str) -> String {
+    let parts = line.split_once("' (").and_then(|(thread, rest)| {
+        let (number, rest) = rest.split_once(") panicked at ")?;
+        number.parse::<u64>().is_ok().then_some((thread, rest))
+    });
+    parts.map_or(line.to_owned(), |(thread, rest)| format!("{thread}' panicked at {rest}"))
 }
 
 /// What the servers have logged.
@@ -49,13 +66,10 @@ fn last_of_the_log(output: &str) -> Vec<String> {
         (_, 0) => Some("the server's log:".to_owned()),
         (n, more) => Some(format!("the last {n} of {} lines of the server's log:", n + more)),
     };
-    heading.into_iter().chain(last.into_iter().map(|line| format!("  {line}"))).collect()
-}
-
-/// The first thing that a test said when it failed.
-pub(crate) fn first_failure(output: &str) -> Option<String> {
-    let mut lines = output.lines().skip_while(|line| !line.contains("panicked at "));
-    Some(format!("{}\n{}", behind_the_name(lines.next()?).trim(), lines.next()?.trim()))
+    heading
+        .into_iter()
+        .chain(last.into_iter().map(|line| format!("  {}", without_number(line))))
+        .collect()
 }
 
 fn behind_the_name(line: &str) -> &str {
@@ -113,7 +127,8 @@ pub(crate) fn server_panic(output: &str) -> Option<String> {
     let output = unquoted(output);
     let lines = output.lines().map(|line| line.strip_prefix(LOG).unwrap_or(line));
     let mut lines = lines.skip_while(|line| !is_ours(line));
-    Some(format!("{}\n{}", lines.next()?.trim(), lines.next().unwrap_or_default().trim()))
+    let first = without_number(lines.next()?.trim());
+    Some(format!("{first}\n{}", lines.next().unwrap_or_default().trim()))
 }
 
 #[cfg(test)]
@@ -170,8 +185,8 @@ mod tests {
         let output = "thread 'e5_1' (7) panicked at tests/exercises.rs:1:2:\n\
             no word of where it listens: \"\", Output { stderr: \"\\nthread 'main' (8) panicked at \
             stage5-mio/src/main.rs:3:4:\\nno\\nstack backtrace:\\n   0: main\\n\" }\nnote: run with";
-        let panic = ["thread 'main' (8) panicked at stage5-mio/src/main.rs:3:4:", "no"];
-        let test = "thread 'e5_1' (7) panicked at tests/exercises.rs:1:2:";
+        let panic = ["thread 'main' panicked at stage5-mio/src/main.rs:3:4:", "no"];
+        let test = "thread 'e5_1' panicked at tests/exercises.rs:1:2:";
         let words = "no word of where it listens: \"\", Output { stderr: \"";
         check_seen(output, &[test, words, panic[0], panic[1]]);
         assert_eq!(server_panic(output), Some(panic.join("\n")));
@@ -190,8 +205,18 @@ mod tests {
     fn of_a_panic_the_message_is_seen_and_not_what_is_behind_it() {
         check_seen(
             "test e3_1 ... \nthread 'e3_1' (7) panicked at a.rs:1:2:\nleft: 1\nright: 2\nnote: run with",
-            &["thread 'e3_1' (7) panicked at a.rs:1:2:", "left: 1", "right: 2"],
+            &["thread 'e3_1' panicked at a.rs:1:2:", "left: 1", "right: 2"],
         );
+    }
+
+    #[test]
+    fn a_panic_of_the_server_is_seen_whatever_it_has_logged_since() {
+        let later: String = (0..6).map(|i| format!("log: line {i}\n")).collect();
+        let panic = "log: thread 'a' (7) panicked at stage2-threads/src/a.rs:1:2:\nlog: no\n";
+        let (output, elapsed) = (format!("{panic}{later}"), std::time::Duration::ZERO);
+        let run = Run { verdict: Verdict::Red, output, elapsed, observed: Observed::default() };
+        let seen = what_was_seen(&run);
+        assert_eq!(seen[..2], ["thread 'a' panicked at stage2-threads/src/a.rs:1:2:", "no"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From what was seen to a verdict and its cause.
 
-use super::explain::{first_failure, listened, log_lines, server_panic};
+use super::explain::{listened, log_lines, server_panic};
 use super::observe::Rates;
 use super::page::{Exercise, Kind, Symptom};
 use super::predict::How;
@@ -97,6 +97,23 @@ pub(crate) fn judge_the_rest(exercise: &Exercise, run: &Run) -> Finding {
     Finding::Red(cause)
 }
 
+/// How the other tests of the stage ended, in a line.
+pub(crate) fn the_rest_in_words(run: &Run) -> String {
+    let broken: Vec<_> = failed_tests(&run.output).collect();
+    let passed = |line: &str| {
+        let counts = line.strip_prefix("test result: ok. ")?;
+        counts.split_once(" passed")?.0.parse::<usize>().ok()
+    };
+    match run.verdict {
+        _ if !broken.is_empty() => format!("the other tests: {} red", broken.join(", ")),
+        Verdict::Green => {
+            let passed: usize = run.output.lines().filter_map(passed).sum();
+            format!("the other tests: {passed} green")
+        }
+        _ => "the other tests: killed before they were over".to_owned(),
+    }
+}
+
 fn killed(verdict: Verdict) -> String {
     let why =
         if verdict == Verdict::Bloated { "it took too much memory" } else { "it did not end" };
@@ -177,27 +194,33 @@ fn is_restless(run: &Run) -> bool {
 fn another_fault(run: &Run) -> Cause {
     let how = how(run);
     // A unit test fails in the folder of the sources, too.
-    let panic = server_panic(&run.output).filter(|lines| !lines.contains("/tests.rs:"));
-    let what = match panic {
-        Some(lines) => format!("the server panicked:\n{lines}"),
-        None if !listened(&run.output) => "the server ended before it listened".to_owned(),
-        None if how == How::End => "the server ended".to_owned(),
-        None => first_failure(&run.output).unwrap_or_else(|| killed(run.verdict)),
+    let has_panicked = server_panic(&run.output).is_some_and(|lines| !lines.contains("/tests.rs:"));
+    // What was said, by the test or the server, is shown above.
+    let what = match how {
+        _ if has_panicked => "the server panicked, and its clients lost their connections",
+        _ if !listened(&run.output) => "the server ended before it listened",
+        How::End => "the server ended, and its clients lost their connections",
+        How::Spin => "the server takes a core, and what the test waits for does not come",
+        How::Silence => "a client got no answer while the server ran all the time",
+        How::TooMuch => "the server took more than a gigabyte of memory",
+        How::WrongAnswer => {
+            "the test saw something else than it expected, and the server ran all the time"
+        }
     };
     let text =
-        format!("Another fault: the test is red, but not by the fault that was asked for: {what}");
+        format!("Another fault: the test is red, but not by the fault that was asked for: {what}.");
     Cause::new(format!("another fault: {how}"), text)
 }
 
 /// The most likely cause. What the page says goes before what can be said of any server.
 fn likely_cause(exercise: &Exercise, run: &Run) -> Cause {
-    if let Some(lines) = server_panic(&run.output) {
+    if server_panic(&run.output).is_some() {
         // An example is tested in the test's own process.
         let gone = match exercise.sources.ends_with("/src") {
             true => "The server panicked, and with it every client is gone",
             false => "Your code panicked",
         };
-        let text = format!("{gone}:\n{lines}");
+        let text = format!("{gone}. What it said is above.");
         return Cause::new("panics", text);
     }
     if let Some((seen, why)) = exercise.causes.iter().find(|(seen, _)| run.output.contains(seen)) {
@@ -318,7 +341,17 @@ mod tests {
     fn a_unit_test_that_fails_is_no_panic_of_the_server() {
         let said = "thread 'a' (7) panicked at stage5-mio/src/connection/tests.rs:1:2:\n8 reads\n";
         let cause = another_fault(&ran(Verdict::Red, said));
-        assert!(cause.text.contains("8 reads") && !cause.text.contains("server"), "{cause:?}");
+        assert!(!cause.text.contains("panicked"), "{cause:?}");
+    }
+
+    #[test]
+    fn another_fault_is_told_by_the_way_it_failed_and_what_was_said_is_not_repeated() {
+        let text = |said: &str| another_fault(&ran(Verdict::Red, said)).text;
+        let silent = text("thread 'a' (7) panicked at tests/a.rs:1:2:\ntimed out\n");
+        assert!(silent.ends_with("a client got no answer while the server ran all the time."));
+        let panic =
+            text("log: thread 'main' (7) panicked at stage4-epoll/src/a.rs:1:2:\nlog: no\n");
+        assert!(panic.contains("the server panicked,") && !panic.contains("a.rs"), "{panic}");
     }
 
     #[test]
@@ -350,6 +383,13 @@ mod tests {
         assert_eq!(rest(Verdict::Red, output).key(), "breaks a");
         assert!(
             rest(Verdict::Red, output).is("breaks b") && !rest(Verdict::Red, output).is("breaks c")
+        );
+        let words = |verdict, output: &str| the_rest_in_words(&ran(verdict, output));
+        let green = "running 3 tests\ntest a ... ok\n\ntest result: ok. 3 passed; 0 failed;";
+        assert_eq!(words(Verdict::Green, green), "the other tests: 3 green");
+        assert_eq!(words(Verdict::Red, output), "the other tests: a, b red");
+        assert!(
+            words(Verdict::Hung, "running 3 tests\n").ends_with("killed before they were over")
         );
         let killed = "running 3 tests\ntest a ... ok\ntest b ... FAILED\n";
         assert_eq!(rest(Verdict::Hung, killed).key(), "breaks b");

@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(4 * 3600);
 pub(crate) struct Done {
     /// The day, as in 2025-06-30. An older version of this tool did not write it down.
     pub(crate) day: Option<String>,
-    /// From when the task was shown. `None`: unknown.
+    /// From when the task was shown, or first watched or checked. `None`: unknown.
     pub(crate) minutes: Option<u64>,
     /// How the test failed, and which: to be compared with the prediction.
     pub(crate) seen: Option<Prediction>,
@@ -114,7 +114,7 @@ impl Place {
         self.remember("started", number, Some(&now));
     }
 
-    /// When the task was shown.
+    /// When the task was shown, or first watched or checked.
     pub(crate) fn started(&self, number: Number) -> Option<SystemTime> {
         humantime::parse_rfc3339(self.recall("started", number)?.trim()).ok()
     }

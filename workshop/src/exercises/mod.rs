@@ -180,7 +180,7 @@ fn show(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCo
 fn show_task(screen: &Screen, exercise: &Exercise) {
     let number = exercise.number;
     screen.headline(exercise);
-    say!("\n{}", exercise.body.trim());
+    say!("\n{}", screen.prose(exercise.body.trim()));
     say!("\nWhen you are ready:  {TOOL} check {number}, or at each save: {TOOL} watch {number}");
     say!("Stuck:               {TOOL} hint {number}");
 }
@@ -216,7 +216,11 @@ fn predict_and_check(
     step: Option<usize>,
     given: Option<&Prediction>,
 ) -> anyhow::Result<ExitCode> {
-    predict::ask(place, screen, &place.exercise(number)?, given)?;
+    let exercise = place.exercise(number)?;
+    if place.started(number).is_none() {
+        place.begin(number);
+    }
+    predict::ask(place, screen, &exercise, given)?;
     check::check(place, screen, number, step)
 }
 
@@ -224,7 +228,7 @@ fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCo
     let exercise = place.exercise(number)?;
     let shown = (place.hints_shown(number) + 1).min(exercise.hints.len());
     for (i, hint) in exercise.hints.iter().take(shown).enumerate() {
-        say!("{}\n{hint}\n", screen.strong(&format!("Hint {}", i + 1)));
+        say!("{}\n{}\n", screen.strong(&format!("Hint {}", i + 1)), screen.prose(hint));
     }
     match exercise.hints.len() - shown {
         0 => say!("That was the last one. What is left: {TOOL} solution {number}"),
@@ -237,7 +241,7 @@ fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCo
 fn solution(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
     screen.headline(&exercise);
-    say!("\n{}\n", exercise.solution.trim());
+    say!("\n{}\n", screen.prose(exercise.solution.trim()));
     let path = place.patch(number);
     let patch = std::fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
     patch.lines().for_each(|line| say!("{}", screen.diff(line)));

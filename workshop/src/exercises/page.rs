@@ -150,6 +150,13 @@ impl Exercise {
         Ok(self)
     }
 
+    /// The section that says what to do.
+    pub(crate) fn task(&self) -> &str {
+        // The first section of a body has no line in front of it.
+        let section = self.body.split("## ").find_map(|section| section.strip_prefix(SECTIONS[0]));
+        section.unwrap_or_default().trim()
+    }
+
     /// The target whose other tests must stay green, as far as they are not taken back.
     pub(crate) fn rest(&self) -> &'static str {
         if self.sources.ends_with("/src") { "contract" } else { "handshake" }
@@ -398,6 +405,7 @@ Why.
         assert_eq!(exercise.test.target, ["--test", "exercises"]);
         assert_eq!(exercise.test.names().collect::<Vec<_>>(), ["e5_10"]);
         assert_eq!(exercise.hints, ["Look.", "Think.", "Write."]);
+        assert_eq!(exercise.task(), "Do it.");
         assert_eq!(
             exercise.causes,
             [("half a frame".to_owned(), "It is sent too soon.".to_owned())]

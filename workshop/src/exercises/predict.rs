@@ -97,9 +97,17 @@ impl Prediction {
         Self { how, test: Some(last_part(test).to_owned()) }
     }
 
-    /// In which of the two parts it is the same as what was seen: how, and the test.
-    pub(crate) fn agrees(&self, seen: &Self) -> (bool, bool) {
-        (self.how == seen.how, self.test == seen.test)
+    /// In which of the two parts it is true beside what was seen: how, and the test. A fault may show in several
+    /// ways, and turn several tests red.
+    pub(crate) fn agrees(&self, exercise: &Exercise, seen: &Self) -> (bool, bool) {
+        let test = self.test == seen.test || self.goes_red_as_well(exercise);
+        let how = self.how == seen.how || exercise.symptoms.iter().any(|s| s.how == self.how);
+        (how, test)
+    }
+
+    /// Whether its test is one that the page names, beside the one that we run.
+    fn goes_red_as_well(&self, exercise: &Exercise) -> bool {
+        self.test.as_ref().is_some_and(|test| is_taken_back(exercise, test))
     }
 }
 
@@ -145,6 +153,11 @@ fn last_part(test: &str) -> &str {
     test.rsplit("::").next().unwrap_or(test)
 }
 
+/// Whether the fault turns this test red as well, as the page says.
+fn is_taken_back(exercise: &Exercise, test: &str) -> bool {
+    exercise.taken_back.iter().any(|name| last_part(name) == test)
+}
+
 /// The learner's prediction for an exercise that breaks something: the one made before, the one `given` on
 /// the command line, or what is answered on a terminal. The first one stays. `None`: there is none.
 pub(crate) fn ask(
@@ -171,7 +184,12 @@ pub(crate) fn ask(
         None if is_asked || !io::stdin().is_terminal() || !io::stdout().is_terminal() => {
             return Ok(None);
         }
-        None => answers(&mut io::stdin().lock(), screen, &choice(exercise, &names))?,
+        None => {
+            // A question needs its task, which `watch` and `check` have not shown.
+            screen.headline(exercise);
+            say!("\n{}", screen.prose(exercise.task()));
+            answers(&mut io::stdin().lock(), screen, &choice(exercise, &names))?
+        }
     };
     // Empty: there was a question and no answer, so there is no other question.
     let text = predicted.clone().map(String::from).unwrap_or_default();
@@ -223,7 +241,7 @@ fn pick(
         match line.trim().parse::<usize>() {
             Ok(number) if (1..=options.len()).contains(&number) => return Ok(Some(number - 1)),
             _ if line.trim().is_empty() => return Ok(None),
-            _ => {}
+            _ => say!("{:?} is none of these.", line.trim()),
         }
     }
 }
@@ -231,7 +249,7 @@ fn pick(
 /// How many tests there are to choose from.
 const CHOICE: usize = 4;
 
-/// The test of the exercise among others, in an order that is the same each time and says nothing.
+/// The test of the exercise among others that stay green, in an order that is the same each time and says nothing.
 fn choice(exercise: &Exercise, names: &[String]) -> Vec<String> {
     let right = exercise.test.names().next().map(|name| last_part(name).to_owned());
     let order = |name: &String| {
@@ -239,7 +257,9 @@ fn choice(exercise: &Exercise, names: &[String]) -> Vec<String> {
         (exercise.number.to_string(), name).hash(&mut hasher);
         hasher.finish()
     };
-    let mut others: Vec<_> = names.iter().filter(|name| Some(*name) != right.as_ref()).collect();
+    let stays_green =
+        |name: &&String| Some(*name) != right.as_ref() && !is_taken_back(exercise, name);
+    let mut others: Vec<_> = names.iter().filter(stays_green).collect();
     others.sort_by_key(|name| order(name));
     let mut chosen: Vec<_> = others.into_iter().take(CHOICE - 1).cloned().chain(right).collect();
     // Once more, and in another way: else the right one would be last, or where its hash puts it.
@@ -304,16 +324,25 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Prints what was expected beside what was seen.
-pub(crate) fn beside(screen: &Screen, predicted: &Prediction, seen_how: How, seen_test: &str) {
-    let seen = Prediction::new(seen_how, seen_test);
+pub(crate) fn beside(
+    screen: &Screen,
+    exercise: &Exercise,
+    predicted: &Prediction,
+    seen: &Prediction,
+) {
     say!("{}", screen.strong("Your prediction, beside what was seen"));
     say!("predicted: {predicted}");
     say!("seen:      {seen}");
-    say!("{}", verdict(screen, predicted, &seen));
+    say!("{}", verdict(screen, exercise, predicted, seen));
 }
 
-fn verdict(screen: &Screen, predicted: &Prediction, seen: &Prediction) -> String {
-    match (predicted.agrees(seen), &predicted.test) {
+fn verdict(
+    screen: &Screen,
+    exercise: &Exercise,
+    predicted: &Prediction,
+    seen: &Prediction,
+) -> String {
+    let verdict = match (predicted.agrees(exercise, seen), &predicted.test) {
         ((true, true), _) => screen.good("Both right.", 0),
         ((true, _), None) => screen.good("Right.", 0),
         ((false, true), _) => "The test is right. Why does it not fail as you expected?".to_owned(),
@@ -326,11 +355,18 @@ fn verdict(screen: &Screen, predicted: &Prediction, seen: &Prediction) -> String
                 screen.bad("Not as predicted.", 0)
             )
         }
+    };
+    match &seen.test {
+        Some(run) if predicted.goes_red_as_well(exercise) => {
+            format!("{verdict}\nThat one goes red as well; the one that we ran is {run}.")
+        }
+        _ => verdict,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::page::Symptom;
     use super::*;
 
     const BREAK: &str = include_str!("../../../docs/src/exercises/5.1.md");
@@ -374,6 +410,16 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_goes_red_as_well_is_not_offered_beside_the_right_one() {
+        let mut exercise = Exercise::parse(BREAK).unwrap();
+        let names: Vec<_> = ('a'..='f').map(String::from).chain([RIGHT.to_owned()]).collect();
+        exercise.taken_back = ["a", "machine_tests::b", "c"].map(str::to_owned).to_vec();
+        let mut chosen = choice(&exercise, &names);
+        chosen.sort();
+        assert_eq!(chosen, [RIGHT, "d", "e", "f"]);
+    }
+
+    #[test]
     fn names_of_tests_are_read_from_functions_and_from_a_contract() {
         let text = "common::testkit::contract! {\n    env!(\"X\");\n\n    // What\n    a_b,\n    c_d,\n}\n\
             const LIST: [u8; 1] = [\n    LIMIT,\n];\nfn helper() {}\n#[test]\nfn e() {}\n    #[test]\n    \
@@ -401,12 +447,23 @@ mod tests {
     #[test]
     fn each_part_of_a_prediction_is_right_or_wrong() {
         let seen = Prediction::new(How::Silence, "a");
-        let said = |text: &str| verdict(&Screen::plain(), &text.parse().unwrap(), &seen);
+        let mut exercise = Exercise::parse(BREAK).unwrap();
+        exercise.taken_back = vec!["tests::c".to_owned()];
+        exercise.symptoms = vec![Symptom { how: How::Silence, says: None }];
+        let said = |text: &str| verdict(&Screen::plain(), &exercise, &text.parse().unwrap(), &seen);
         assert_eq!(said("silence:a"), "Both right.");
+        assert_eq!(
+            said("silence:c"),
+            "Both right.\nThat one goes red as well; the one that we ran is a."
+        );
+        assert!(said("spin:c").starts_with("The test is right."));
         assert_eq!(said("silence"), "Right.");
         assert!(said("spin:a").starts_with("The test is right."));
         assert!(said("silence:b").starts_with("It fails as you expected"));
         assert!(said("spin:b").starts_with("Not as predicted."));
         assert!(said("spin").starts_with("Not as predicted."));
+        exercise.symptoms.push(Symptom { how: How::Spin, says: None });
+        let said = |text: &str| verdict(&Screen::plain(), &exercise, &text.parse().unwrap(), &seen);
+        assert_eq!(said("spin"), "Right.", "it is another of the page's ways");
     }
 }

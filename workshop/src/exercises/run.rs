@@ -194,14 +194,29 @@ fn run_cargo(mut command: Command) -> anyhow::Result<Built> {
     Ok(Built { succeeded: output.status.success(), test, errors, said })
 }
 
+/// We have said that the package list is locked.
+static LOCKED: AtomicBool = AtomicBool::new(false);
+
+/// What to say if this line of cargo is about a lock. The one on the package list is held for a moment, and asked for
+/// several times.
+fn waits_for(line: &str, has_said: &AtomicBool) -> Option<String> {
+    let lock = line.strip_prefix("Blocking waiting for file lock")?;
+    if lock.contains("package cache") || lock.contains("registry") {
+        let is_news = !has_said.swap(true, Ordering::SeqCst);
+        return is_news
+            .then(|| "another cargo is reading the package list; this passes".to_owned());
+    }
+    Some(format!("another cargo, your editor's perhaps, is building: {line}"))
+}
+
 /// Returns what cargo says, and passes on at once that it waits for another cargo: it may take minutes. No
 /// JSON message says so. If the words change one day, we say nothing of it.
 fn tell_if_it_waits(stderr: impl Read) -> String {
     let mut said = String::new();
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
-        if line.trim_start().starts_with("Blocking waiting for file lock") {
-            say!("another cargo, your editor's perhaps, is building: {}", line.trim());
+        if let Some(word) = waits_for(line.trim(), &LOCKED) {
+            say!("{word}");
         }
         said += &line;
         said.push('\n');
@@ -360,12 +375,19 @@ impl Output {
     }
 }
 
-/// The compiler's first errors: as many lines as fit on a screen.
+/// The compiler's first errors: as many lines as fit on a screen, and how many errors begin below.
 pub(crate) fn first_errors(said: &str) -> String {
     const SCREEN: usize = 30;
-    let errors: Vec<_> =
-        said.lines().skip_while(|line| !line.starts_with("error")).take(SCREEN).collect();
-    if errors.is_empty() { said.to_owned() } else { errors.join("\n") }
+    // The last one counts those before it.
+    let is_error = |line: &&str| line.starts_with("error") && !line.starts_with("error: aborting");
+    let mut lines = said.lines().skip_while(|line| !line.starts_with("error"));
+    let mut errors: Vec<_> = lines.by_ref().take(SCREEN).map(str::to_owned).collect();
+    if errors.is_empty() {
+        return said.to_owned();
+    }
+    let more = lines.filter(is_error).count();
+    errors.extend((more > 0).then(|| format!("and {more} more")));
+    errors.join("\n")
 }
 
 /// The file below a directory, with `/` between its parts, as git and we name it.
@@ -496,10 +518,27 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_on_the_package_list_is_told_once_and_one_on_the_build_folder_each_time() {
+        let said = AtomicBool::default();
+        let mut lines = ["package cache", "package cache", "build directory", "build directory"];
+        let words = lines
+            .each_mut()
+            .map(|lock| waits_for(&format!("Blocking waiting for file lock on {lock}"), &said));
+        assert!(words[0].as_ref().is_some_and(|word| word.ends_with("package list; this passes")));
+        assert_eq!(words[1], None);
+        assert!(words[2].as_ref().is_some_and(|word| word.contains("is building")));
+        assert!(words[2] == words[3] && waits_for("Compiling a", &said).is_none());
+    }
+
+    #[test]
     fn the_first_errors_of_the_compiler_fit_on_a_screen() {
         let said =
             format!("   Compiling x\nwarning: w\nerror[E1]: first\n{}", "more\n".repeat(100));
         let errors = first_errors(&said);
         assert!(errors.starts_with("error[E1]: first\nmore") && errors.lines().count() == 30);
+        let more = "error[E2]: second\n  |\nerror: third\nerror: aborting due to 3 errors\n";
+        let errors = first_errors(&(said + more));
+        assert!(errors.lines().count() == 31 && errors.ends_with("\nand 2 more"), "{errors}");
+        assert!(!first_errors(more).contains(" more"));
     }
 }

@@ -13,7 +13,12 @@ pub(crate) use say;
 /// Where we print.
 pub(crate) struct Screen {
     colours: bool,
+    /// A terminal, which cuts a long line anywhere.
+    is_terminal: bool,
 }
+
+/// Narrower is no terminal to read on, or one that does not know its width.
+const NARROW: usize = 20;
 
 impl Screen {
     /// stdout.
@@ -23,13 +28,13 @@ impl Screen {
 
     /// Whatever we print on.
     pub(crate) fn on(stream: &impl IsTerminal) -> Self {
-        Self { colours: common::wants_colour(stream) }
+        Self { colours: common::wants_colour(stream), is_terminal: stream.is_terminal() }
     }
 
     /// Without colours, whatever the terminal can do.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self { colours: false }
+        Self { colours: false, is_terminal: false }
     }
 
     /// An empty terminal. What is printed elsewhere is read as a whole, so there it is a line between.
@@ -38,6 +43,26 @@ impl Screen {
             true => say!("\x1b[2J\x1b[H"),
             false => say!("\n----"),
         }
+    }
+
+    /// Prose of a page, as wide as the terminal at most. Code and tables stay as they are.
+    pub(crate) fn prose(&self, text: &str) -> String {
+        self.width().map_or(text.to_owned(), |width| wrapped(text, width))
+    }
+
+    /// Lines that are a paragraph each. One with a command is to be copied.
+    pub(crate) fn lines(&self, text: &str) -> String {
+        let line = |line: &str| match line.contains("cargo ") {
+            true => line.to_owned(),
+            false => self.prose(line),
+        };
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// In columns. `None`: it is no terminal. It is asked each time, since windows are resized.
+    fn width(&self) -> Option<usize> {
+        let (columns, _) = self.is_terminal.then(crossterm::terminal::size)?.ok()?;
+        Some(columns.into()).filter(|columns| *columns >= NARROW)
     }
 
     pub(crate) fn headline(&self, exercise: &Exercise) {
@@ -78,6 +103,77 @@ impl Screen {
     }
 }
 
+/// Markdown in which no paragraph has a line wider than that, as far as its words allow.
+fn wrapped(text: &str, width: usize) -> String {
+    let (mut lines, mut paragraph) = (Vec::new(), Vec::new());
+    let mut is_code = false;
+    for line in text.lines() {
+        let start = line.trim_start();
+        let is_fence = start.starts_with("```");
+        is_code ^= is_fence;
+        if is_code || is_fence || start.is_empty() || start.starts_with(['|', '#', '<']) {
+            lines.extend(filled(&paragraph, width));
+            paragraph.clear();
+            lines.push(line.to_owned());
+            continue;
+        }
+        if marker(line) > 0 {
+            lines.extend(filled(&paragraph, width));
+            paragraph.clear();
+        }
+        paragraph.push(line);
+    }
+    lines.extend(filled(&paragraph, width));
+    lines.join("\n")
+}
+
+/// How many characters begin an item of a list: `- ` or `1. `. 0: it is no item.
+fn marker(line: &str) -> usize {
+    let indent = line.len() - line.trim_start().len();
+    let digits = line[indent..].bytes().take_while(u8::is_ascii_digit).count();
+    match &line[indent + digits..] {
+        rest if digits == 0 && (rest.starts_with("- ") || rest.starts_with("* ")) => indent + 2,
+        rest if digits > 0 && rest.starts_with(". ") => indent + digits + 2,
+        _ => 0,
+    }
+}
+
+/// A paragraph, or an item. As it is, if it fits.
+fn filled(paragraph: &[&str], width: usize) -> Vec<String> {
+    if paragraph.iter().all(|line| line.chars().count() <= width) {
+        return paragraph.iter().map(|line| (*line).to_owned()).collect();
+    }
+    let indent = " ".repeat(marker(paragraph[0]));
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in words(&paragraph.join("\n")) {
+        let is_first = line.trim().is_empty();
+        if !is_first && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, indent.clone()));
+            line += &word;
+        } else {
+            line += if is_first { "" } else { " " };
+            line += &word;
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// The words of a text. Code with spaces in it is one.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut is_code = false;
+    for word in text.split_whitespace() {
+        match words.last_mut().filter(|_| is_code) {
+            Some(last) => *last += &format!(" {word}"),
+            None => words.push(word.to_owned()),
+        }
+        is_code ^= word.matches('`').count() % 2 == 1;
+    }
+    words
+}
+
 /// 48213 as people read it: 48,213.
 pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
@@ -94,6 +190,34 @@ pub(crate) fn grouped(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prose_is_as_wide_as_the_terminal_and_code_and_tables_are_left_alone() {
+        let code = "```console\ncargo run -p workshop -- check 5.2\n```";
+        let table = "| What the test says | Likely cause |";
+        let text = format!(
+            "## A heading that is longer than that\n\none two three four five\nsix\n\n{code}\n\n{table}"
+        );
+        let expected = format!(
+            "## A heading that is longer than that\n\none two three four\nfive six\n\n{code}\n\n{table}"
+        );
+        assert_eq!(wrapped(&text, 20), expected);
+        assert_eq!(wrapped(&text, 80), text);
+    }
+
+    #[test]
+    fn items_hang_and_code_in_prose_is_not_broken() {
+        let text =
+            "- one two three four five six\n  seven\n- eight\n10. `nine ten ten` twelve, for more";
+        let expected = "- one two three four\n  five six seven\n- eight\n10. `nine ten ten`\n    twelve, for more";
+        assert_eq!(wrapped(text, 20), expected);
+    }
+
+    #[test]
+    fn where_there_is_no_terminal_lines_stay_as_they_are() {
+        let long = "long ".repeat(100);
+        assert_eq!(Screen::plain().prose(&long), long);
+    }
 
     #[test]
     fn large_numbers_are_grouped() {

@@ -238,6 +238,19 @@ impl Place {
     }
 }
 
+/// The files in which the learner's sources differ from the first state, without their folder. `None`: they hold the
+/// patch of another exercise and nothing else, or we cannot tell.
+pub(crate) fn changed(place: &Place, exercise: &Exercise) -> Option<Vec<String>> {
+    if let Some(Leftover::Patch(..)) = place.leftovers(exercise) {
+        return None;
+    }
+    let first = place.first(exercise).ok()?;
+    let mine = Sources::read(&place.root, &exercise.sources).ok()?;
+    let folder = format!("{}/", exercise.sources);
+    let names = first.files_that_differ(&mine).into_iter();
+    Some(names.map(|name| name.strip_prefix(&folder).unwrap_or(&name).to_owned()).collect())
+}
+
 /// A patch, and the exercise that it is of.
 struct Known {
     number: Number,

@@ -25,7 +25,13 @@ impl Entry {
     }
 
     fn was_wrong(&self) -> bool {
-        self.compared().is_some_and(|(predicted, seen)| !is_right(predicted, seen))
+        self.compared().is_some_and(|(predicted, seen)| !self.is_right(predicted, seen))
+    }
+
+    /// Right in all that was predicted. A prediction need not name a test.
+    fn is_right(&self, predicted: &Prediction, seen: &Prediction) -> bool {
+        let (how, test) = predicted.agrees(&self.exercise, seen);
+        how && (test || predicted.test.is_none())
     }
 
     /// "12 min (planned: 15)"
@@ -46,12 +52,6 @@ impl Entry {
     }
 }
 
-/// Right in all that was predicted. A prediction need not name a test.
-fn is_right(predicted: &Prediction, seen: &Prediction) -> bool {
-    let (how, test) = predicted.agrees(seen);
-    how && (test || predicted.test.is_none())
-}
-
 /// Prints the summary, and writes it as a page.
 pub(crate) fn summary(place: &Place, path: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let exercises = place.exercises()?;
@@ -69,10 +69,12 @@ pub(crate) fn summary(place: &Place, path: Option<PathBuf>) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// What it took, and what the pages say.
+/// What it took, and what the pages say of the same exercises: those whose time is known.
 fn sum(entries: &[Entry]) -> (u64, u32) {
-    let took = entries.iter().filter_map(|entry| entry.done.minutes).sum();
-    (took, entries.iter().map(|entry| entry.exercise.minutes).sum())
+    let known = entries.iter().filter_map(|entry| Some((entry.done.minutes?, entry)));
+    known.fold((0, 0), |(took, planned), (minutes, entry)| {
+        (took + minutes, planned + entry.exercise.minutes)
+    })
 }
 
 fn sum_in_words(entries: &[Entry]) -> String {
@@ -107,11 +109,14 @@ fn text(entries: &[Entry], all: usize) -> Vec<String> {
         lines.push(format!("\nChapter {number}: {}", sum_in_words(chapter)));
         for entry in chapter {
             let (number, title) = (entry.exercise.number.to_string(), &entry.exercise.title);
-            let right = match entry.compared() {
-                Some((predicted, seen)) if is_right(predicted, seen) => ", predicted",
-                _ => "",
+            let predicted = match entry.compared() {
+                Some((predicted, seen)) if entry.is_right(predicted, seen) => ", predicted: right",
+                Some(_) => ", predicted: wrong",
+                None if entry.predicted.is_some() => ", predicted",
+                None => "",
             };
-            lines.push(format!("{number:>5}  {title}: {}, {}{right}", entry.time(), entry.help()));
+            let (time, help) = (entry.time(), entry.help());
+            lines.push(format!("{number:>5}  {title}: {time}, {help}{predicted}"));
         }
     }
     lines
@@ -147,7 +152,7 @@ fn article(entry: &Entry) -> String {
     html += &format!("<p class=\"facts\">{}{kind}, {facts}</p>\n", day.collect::<String>());
     if let Some((predicted, seen)) = entry.compared() {
         let (mark, word) =
-            if is_right(predicted, seen) { ("good", "right") } else { ("bad", "wrong") };
+            if entry.is_right(predicted, seen) { ("good", "right") } else { ("bad", "wrong") };
         html += &format!(
             "<table><tr><th>predicted</th><td>{}</td><td rowspan=\"2\" class=\"{mark}\">{word}</td></tr>\
              <tr><th>seen</th><td>{}</td></tr></table>\n",
@@ -185,9 +190,22 @@ fn questions(body: &str) -> Vec<String> {
 fn inline(text: &str) -> String {
     let parts = text.split('`').enumerate().map(|(i, part)| match i % 2 {
         1 => format!("<code>{}</code>", escaped(part)),
-        _ => escaped(part),
+        _ => emphasized(part),
     });
     parts.collect()
+}
+
+/// Text with *emphasis* in it. A star alone is a star.
+fn emphasized(text: &str) -> String {
+    let mut parts: Vec<_> = text.split('*').map(escaped).collect();
+    let lonely = if parts.len() % 2 == 0 { parts.pop() } else { None };
+    let mut html: String = parts
+        .iter()
+        .enumerate()
+        .map(|(i, part)| if i % 2 == 1 { format!("<em>{part}</em>") } else { part.clone() })
+        .collect();
+    html.extend(lonely.map(|rest| format!("*{rest}")));
+    html
 }
 
 /// Titles and names come from files: on a page they are text and nothing else.
@@ -232,11 +250,11 @@ mod tests {
         let text = text(&entries, 30).join("\n");
         assert!(
             text.starts_with(
-                "5 of 30 exercises done, 22 min (planned: 50), and 1 of unknown time."
+                "5 of 30 exercises done, 22 min (planned: 40), and 1 of unknown time."
             ),
             "{text}"
         );
-        let (wrong, chapters) = text.split_once("\nChapter 5: 7 min (planned: 20)").unwrap();
+        let (wrong, chapters) = text.split_once("\nChapter 5: 7 min (planned: 10)").unwrap();
         let is_wrong = |number: &str| wrong.contains(&format!("\n  {number}  "));
         assert_eq!(
             ["5.1", "5.2", "6.1", "6.2", "6.3"].map(is_wrong),
@@ -248,10 +266,13 @@ mod tests {
             )
         );
         assert!(
-            chapters.contains("Last words: 7 min (planned: 10), 1 hint, predicted\n"),
+            chapters.contains("Last words: 7 min (planned: 10), 1 hint, predicted: right\n"),
             "{text}"
         );
-        assert!(chapters.contains("Last words: ? min (planned: 10), 1 hint\n"), "{text}");
+        assert!(
+            chapters.contains("Last words: ? min (planned: 10), 1 hint, predicted: wrong\n"),
+            "{text}"
+        );
         let page = page(&entries, 30);
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}: {page}"));
         let order = [
@@ -282,6 +303,7 @@ mod tests {
             !page.contains("http") && !page.contains("src=") && !page.contains("@import"),
             "{page}"
         );
+        assert!(page.contains("td.good, td.bad { white-space: nowrap; }"), "words stay whole");
         assert!(page.contains("prefers-color-scheme: dark") && page.contains("@media print"));
     }
 
@@ -291,6 +313,7 @@ mod tests {
         let questions = questions(&body);
         assert_eq!(questions[0], "Why does `mark` not read, write or close?");
         assert!(questions.len() == 3 && questions.iter().all(|question| question.ends_with('?')));
+        assert_eq!(inline("a *b* `c*d` e < *"), "a <em>b</em> <code>c*d</code> e &lt; *");
         assert_eq!(inline(&questions[0]), "Why does <code>mark</code> not read, write or close?");
         assert_eq!(
             super::questions("## What you should now be able to explain\n- a\n  b\n\n- c\n## D\n"),

@@ -37,6 +37,7 @@ pub(crate) fn watch(
     until_done: bool,
 ) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
+    place.begin(number);
     // Now: later the keys are ours.
     predict::ask(place, screen, &exercise, None)?;
     let (tell, news) = mpsc::channel();
@@ -45,7 +46,7 @@ pub(crate) fn watch(
     if has_keys {
         thread::spawn(move || tell_of_keys(&tell));
     }
-    let mut work = OnTheExercise { place, screen, exercise, has_keys, raw: None };
+    let mut work = OnTheExercise { place, screen, exercise, has_keys, checked: None, raw: None };
     follow(&mut work, &news, until_done);
     Ok(ExitCode::SUCCESS)
 }
@@ -117,6 +118,7 @@ trait Work {
     fn hint(&mut self);
     fn ask_for_solution(&mut self);
     fn solution(&mut self);
+    fn wrong_key(&mut self, key: char);
     /// Waits for news, no longer than until then. `None`: it is then.
     fn wait(&mut self, news: &Receiver<News>, until: Option<Instant>) -> Option<News>;
 }
@@ -153,7 +155,7 @@ fn until_changed<W: Work>(work: &mut W, news: &Receiver<News>, checked: &W::Sour
                     'h' => work.hint(),
                     's' if asked => work.solution(),
                     's' => work.ask_for_solution(),
-                    _ => {}
+                    _ => work.wrong_key(key),
                 }
                 asked = key == 's' && !asked;
             }
@@ -169,6 +171,8 @@ struct OnTheExercise<'a> {
     screen: &'a Screen,
     exercise: Exercise,
     has_keys: bool,
+    /// What was checked last.
+    checked: Option<Files>,
     /// While we wait. What is printed needs the terminal as it was, and a check needs its Ctrl-C.
     raw: Option<RawMode>,
 }
@@ -193,6 +197,10 @@ impl Work for OnTheExercise<'_> {
     fn check(&mut self) -> bool {
         self.raw = None;
         self.screen.clear();
+        let sources = Some(self.sources());
+        let is_saved = self.checked.is_some() && self.checked != sources;
+        say!("{}building …", if is_saved { "saved; " } else { "" });
+        self.checked = sources;
         let checked = predict_and_check(self.place, self.screen, self.exercise.number, None, None);
         let done = match checked {
             Ok(code) => code == ExitCode::SUCCESS,
@@ -228,6 +236,12 @@ impl Work for OnTheExercise<'_> {
         if let Err(error) = solution(self.place, self.screen, self.exercise.number) {
             say!("Error: {error:#}");
         }
+        self.tell_keys();
+    }
+
+    fn wrong_key(&mut self, key: char) {
+        self.raw = None;
+        say!("{key:?} is none of the keys.");
         self.tell_keys();
     }
 
@@ -318,6 +332,10 @@ mod tests {
             self.log.push("solution");
         }
 
+        fn wrong_key(&mut self, _: char) {
+            self.log.push("which?");
+        }
+
         /// All the news that there will be has come: time passes at once.
         fn wait(&mut self, news: &Receiver<News>, until: Option<Instant>) -> Option<News> {
             match news.try_recv() {
@@ -358,7 +376,7 @@ mod tests {
         check_log(keys("ss"), &[], &["check", "sure?", "solution"]);
         check_log(keys("shs"), &[], &["check", "sure?", "hint", "sure?"]);
         check_log(keys("sss"), &[], &["check", "sure?", "solution", "sure?"]);
-        check_log(keys("sxs"), &[], &["check", "sure?", "sure?"]);
+        check_log(keys("sxs"), &[], &["check", "sure?", "which?", "sure?"]);
     }
 
     #[test]
