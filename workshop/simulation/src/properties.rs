@@ -447,7 +447,8 @@ impl Watch {
         let seen = self.seen[id];
         let left = kernel.connections[id].ends[CLIENT].closed;
         let ends = seen.read_the_end || seen.error || left || self.stop_at.is_some();
-        let Some(at) = seen.parting.or(seen.was_silent).filter(|_| !ends) else { return };
+        // Its time begins when the server gives it up. The FIN may come later, behind what it is owed.
+        let Some(at) = seen.was_silent.or(seen.parting).filter(|_| !ends) else { return };
         let (silent, in_all) = (kernel.now - at.max(seen.moved), kernel.now - at);
         if silent < LINGER_SILENCE && in_all < LINGER {
             self.wrong(kernel, "a client that is let go of has its time to leave", || {
