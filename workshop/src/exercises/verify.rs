@@ -313,10 +313,19 @@ fn try_one(
     let mut faults = Vec::new();
     for (name, exercise, patches, wanted) in tries {
         let start = Instant::now();
-        let seen = copy.examine_with(place, &exercise, &patches)?;
+        let mut seen = copy.examine_with(place, &exercise, &patches)?;
+        // Here two lanes share the machine, which no learner does. What is off once is tried again, and said.
+        let again = off(wanted, &seen);
+        if again {
+            seen = copy.examine_with(place, &exercise, &patches)?;
+        }
         let (number, seconds) = (exercise.number.to_string(), start.elapsed().as_secs_f64());
         let off = off(wanted, &seen);
-        let word = if off { screen.bad("off", 0) } else { screen.good("ok", 0) };
+        let word = match (off, again) {
+            (true, _) => screen.bad("off, twice", 0),
+            (false, true) => screen.good("ok at the second try", 0),
+            (false, false) => screen.good("ok", 0),
+        };
         say!("{number:>5}  {name:<28}  {seconds:>7.1}  {:<32}  {word}", key(&seen));
         if off {
             let wanted = wanted.unwrap_or("red");
