@@ -114,6 +114,15 @@ impl Place {
         self.remember("started", number, Some(&now));
     }
 
+    /// The learner begins with a check, which has more to say: if this cannot be remembered, it is no news until the
+    /// exercise is done.
+    pub(crate) fn begin_with_a_check(&self, number: Number) {
+        if self.started(number).is_none() {
+            let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+            let _ = write(&self.kept_of("started", number), &now);
+        }
+    }
+
     /// When the task was shown, or first watched or checked.
     pub(crate) fn started(&self, number: Number) -> Option<SystemTime> {
         humantime::parse_rfc3339(self.recall("started", number)?.trim()).ok()

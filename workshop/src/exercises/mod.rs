@@ -217,9 +217,7 @@ fn predict_and_check(
     given: Option<&Prediction>,
 ) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
-    if place.started(number).is_none() {
-        place.begin(number);
-    }
+    place.begin_with_a_check(number);
     predict::ask(place, screen, &exercise, given)?;
     check::check(place, screen, number, step)
 }

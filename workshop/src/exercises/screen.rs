@@ -207,9 +207,9 @@ mod tests {
 
     #[test]
     fn items_hang_and_code_in_prose_is_not_broken() {
-        let text =
-            "- one two three four five six\n  seven\n- eight\n10. `nine ten ten` twelve, for more";
-        let expected = "- one two three four\n  five six seven\n- eight\n10. `nine ten ten`\n    twelve, for more";
+        let text = "- one two three four five six\n  seven\n- eight\n10. and `nine ten ten` twelve";
+        let expected = "- one two three four\n  five six seven\n- eight\n\
+                        10. and\n    `nine ten ten`\n    twelve";
         assert_eq!(wrapped(text, 20), expected);
     }
 
