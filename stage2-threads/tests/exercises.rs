@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::testkit::client::Client;
 use common::testkit::server::{Server, Usage};
+use common::testkit::traced::{NO_STRACE, Traceable};
 use common::testkit::{eventually, skipped};
 
 const EXE: &str = env!("CARGO_BIN_EXE_stage2-threads");
@@ -19,8 +20,11 @@ fn e2_1_eight_clients_are_served_at_a_time_and_the_others_wait() {
     let empty = server.usage();
     let mut waiting: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     waiting.iter_mut().for_each(|client| client.send(b"!"));
-    let mut inside: Vec<Client> = waiting.drain(..MAX_CLIENTS).collect();
-    inside.iter_mut().for_each(|client| client.expect(b"!"));
+    // Those that came first, if the server has no other order.
+    let mut inside = Vec::new();
+    while inside.len() < MAX_CLIENTS {
+        inside.push(let_one_in(&mut waiting, "eight clients are served"));
+    }
     (0..100).for_each(|_| assert_others_wait(&mut inside, &waiting));
     match empty.zip(server.usage()) {
         Some((empty, full)) => assert_only_those_inside_cost(empty, full),
@@ -34,9 +38,7 @@ fn e2_1_eight_clients_are_served_at_a_time_and_the_others_wait() {
             true => leaves.reset(),
             false => drop(leaves),
         }
-        let mut client = waiting.swap_remove(wait_until_one_is_served(&waiting));
-        client.expect(b"!");
-        inside.push(client);
+        inside.push(let_one_in(&mut waiting, "a client that waited is served when one leaves"));
         assert_others_wait(&mut inside, &waiting);
     }
 }
@@ -114,38 +116,37 @@ impl QuietSecond {
     }
 }
 
+/// Waits until one of them is served, and takes it out.
 #[track_caller]
-fn wait_until_one_is_served(waiting: &[Client]) -> usize {
+fn let_one_in(waiting: &mut Vec<Client>, what: &str) -> Client {
     let mut next = None;
-    eventually("a client that waited is served when one leaves", || {
+    eventually(what, || {
         next = waiting.iter().position(|client| !client.has_heard_nothing());
         next.is_some()
     });
-    let next = next.expect("one is served");
-    assert_was_not_turned_away(&waiting[next]);
-    next
+    let mut client = waiting.swap_remove(next.expect("one is served"));
+    assert_was_not_turned_away(&client);
+    client.expect(b"!");
+    client
 }
 
-/// For a while no thread can be started: there is no memory for its stack. The clients that come then are closed,
-/// and none of them keeps one of the eight places.
+/// For a while the kernel refuses to start a thread. The clients that come then are closed, and none of them keeps
+/// one of the eight places.
 #[test]
 #[ignore = "exercise 2.1: cargo test -p stage2-threads --test exercises -- --ignored e2_1"]
 fn e2_1_a_client_that_has_no_thread_keeps_no_place() {
-    let server = Server::start(EXE);
-    // It stays, and with it its stack, which another thread could have been given.
-    let mut inside = vec![server.connect()];
+    let Some(traced) = Traceable::start(EXE, &[], "true") else { return skipped(NO_STRACE) };
+    let mut inside = vec![traced.server.connect()];
     inside[0].round_trip(b"I am in");
-    server.wait_until_it_sleeps();
-    if !server.change_limit("--as=1:") {
-        return skipped("needs prlimit(1)");
-    }
+    let trace = traced.refuse("/^clone3?$", "EAGAIN");
+    let Some(trace) = trace else { return skipped(NO_STRACE) };
     for _ in 1..MAX_CLIENTS {
-        let mut client = server.connect();
+        let mut client = traced.server.connect();
         client.half_close();
         assert_eq!(client.read_to_end(), b"", "it is closed, or served by a thread that was there");
     }
-    server.change_limit("--as=unlimited:");
-    inside.extend((1..MAX_CLIENTS).map(|_| server.connect()));
+    drop(trace);
+    inside.extend((1..MAX_CLIENTS).map(|_| traced.server.connect()));
     inside.iter_mut().for_each(|client| client.send(b"!"));
     eventually("the places of clients that had no thread are free again", || {
         inside.iter().all(|client| !client.has_heard_nothing())
