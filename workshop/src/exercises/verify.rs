@@ -279,39 +279,11 @@ fn try_one(
     place: &Place,
     screen: &Screen,
     copy: &Copy,
-    Trial { exercise, answers }: &Trial,
+    trial: &Trial,
 ) -> anyhow::Result<Vec<String>> {
-    let solution = place.patch(exercise.number);
-    // `None`: any cause will do, as long as it is not done.
-    let before = match exercise.kind {
-        Kind::Build => None,
-        Kind::Break => Some("nothing is broken"),
-    };
-    let ours = match exercise.kind {
-        Kind::Build => "(the solution)",
-        Kind::Break => "(the fault)",
-    };
-    let mut tries = vec![
-        ("(the stage)".to_owned(), exercise.clone(), vec![], before),
-        (ours.to_owned(), exercise.clone(), vec![&solution], Some("done")),
-    ];
-    // A step is red before its patch, with all of those before it, and green behind it.
-    let mut so_far = Vec::new();
-    let mut steps: Vec<_> = answers.iter().filter(|answer| answer.step.is_some()).collect();
-    steps.sort_by_key(|answer| answer.step);
-    for answer in steps {
-        let step = exercise.clone().at_step(answer.step.unwrap_or_default())?;
-        tries.push((format!("before {}", answer.name()), step.clone(), so_far, None));
-        so_far = vec![&answer.patch];
-        tries.push((answer.name(), step, so_far.clone(), Some("done")));
-    }
-    for answer in answers.iter().filter(|answer| answer.step.is_none()) {
-        let first = answer.on_the_solution.then_some(&solution);
-        let patches = first.into_iter().chain([&answer.patch]).collect();
-        tries.push((answer.name(), exercise.clone(), patches, Some(&answer.verdict)));
-    }
+    let solution = place.patch(trial.exercise.number);
     let mut faults = Vec::new();
-    for (name, exercise, patches, wanted) in tries {
+    for Try { name, exercise, patches, wanted } in tries(trial, &solution)? {
         let start = Instant::now();
         let mut seen = copy.examine_with(place, &exercise, &patches)?;
         // Here two lanes share the machine, which no learner does. What is off once is tried again, and said.
@@ -334,6 +306,50 @@ fn try_one(
         }
     }
     Ok(faults)
+}
+
+/// One thing to try.
+struct Try<'a> {
+    name: String,
+    /// Or a step of it.
+    exercise: Exercise,
+    patches: Vec<&'a PathBuf>,
+    /// The verdict. `None`: any cause will do, as long as it is not done.
+    wanted: Option<&'a str>,
+}
+
+fn tries<'a>(trial: &'a Trial, solution: &'a PathBuf) -> anyhow::Result<Vec<Try<'a>>> {
+    let Trial { exercise, answers } = trial;
+    let (before, ours) = match exercise.kind {
+        Kind::Build => (None, "(the solution)"),
+        Kind::Break => (Some("nothing is broken"), "(the fault)"),
+    };
+    let whole = |name: &str, patches, wanted| Try {
+        name: name.to_owned(),
+        exercise: exercise.clone(),
+        patches,
+        wanted,
+    };
+    let mut tries =
+        vec![whole("(the stage)", vec![], before), whole(ours, vec![solution], Some("done"))];
+    // A step is red before its patch, with all of those before it, and green behind it.
+    let mut so_far = Vec::new();
+    let mut steps: Vec<_> = answers.iter().filter(|answer| answer.step.is_some()).collect();
+    steps.sort_by_key(|answer| answer.step);
+    for answer in steps {
+        let step = exercise.clone().at_step(answer.step.unwrap_or_default())?;
+        let name = format!("before {}", answer.name());
+        tries.push(Try { name, exercise: step.clone(), patches: so_far, wanted: None });
+        so_far = vec![&answer.patch];
+        let (name, patches) = (answer.name(), so_far.clone());
+        tries.push(Try { name, exercise: step, patches, wanted: Some("done") });
+    }
+    for answer in answers.iter().filter(|answer| answer.step.is_none()) {
+        let first = answer.on_the_solution.then_some(solution);
+        let patches = first.into_iter().chain([&answer.patch]).collect();
+        tries.push(whole(&answer.name(), patches, Some(&answer.verdict)));
+    }
+    Ok(tries)
 }
 
 fn off(wanted: Option<&str>, seen: &Examined) -> bool {
