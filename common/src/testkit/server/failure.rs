@@ -127,9 +127,9 @@ mod tests {
             panic!("this one fails");
         }
         let spins =
-            "echo listening on 127.0.0.1:9; trap 'exec sleep 100' TERM; while :; do :; done";
+            "trap 'exec sleep 100' TERM; echo listening on 127.0.0.1:9; while :; do :; done";
         check(spins, "the server runs", "the server sleeps");
-        let sleeps = "echo listening on 127.0.0.1:9; exec sleep 100";
+        let sleeps = "trap '' TERM; echo listening on 127.0.0.1:9; exec sleep 100";
         check(sleeps, "the server sleeps in sleep", "the server has ended");
         let ends = "echo listening on 127.0.0.1:9; exit 3";
         check(ends, "the server has ended: exit status: 3", "the server runs");
