@@ -239,6 +239,14 @@ impl Server {
         self.rest_of_stdout()
     }
 
+    /// Kills it, and returns all that it has said on stderr.
+    #[track_caller]
+    pub fn whole_log(mut self) -> String {
+        self.child.kill().expect("cannot kill");
+        self.hear_it_out();
+        self.log()
+    }
+
     #[track_caller]
     fn rest_of_stdout(&mut self) -> String {
         let mut rest = String::new();
