@@ -35,7 +35,7 @@ fn call(line: &str) -> Option<Call> {
 #[cfg(target_os = "linux")]
 const FOR_GOOD: i32 = 10 * 60 * 1000;
 
-/// A `read` may have an `SO_RCVTIMEO`, which is not in its arguments: whoever asks looks for wake-ups, too.
+/// A `read` may have an `SO_RCVTIMEO`, which is not in its arguments: so the caller looks for wake-ups, too.
 #[cfg(target_os = "linux")]
 fn named(number: libc::c_long, args: &[u64; 6]) -> Option<(&'static str, bool)> {
     let long = |ms: u64| !(0..FOR_GOOD).contains(&(ms as i32));
