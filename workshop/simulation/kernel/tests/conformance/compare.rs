@@ -52,7 +52,7 @@ pub(crate) enum Answer {
 ///
 /// - *When a segment arrives.* Over loopback it arrives within the call that sends it: the sender's own call runs the
 ///   receiver's half of TCP before it returns. Only if the machine defers its software interrupts is it later. So a
-///   difference counts only if it is still there when each call is followed by a pause: see [`Linux::is_patient`].
+///   difference counts only if it is still there when each call is followed by a pause: see [`Linux::pause`].
 /// - *When bytes are acknowledged*: at once, or up to 40 ms later (RFC 9293, section 3.8.6.3). The comparison asks for
 ///   the acknowledgement of everything that has arrived (`TCP_QUICKACK`).
 /// - *When a FIN is acknowledged*: see [`Judge::fin_is_out`].
@@ -256,6 +256,9 @@ pub(crate) fn play(
     played
 }
 
+/// The pauses after each call, in milliseconds, with each of which a script has to differ.
+const PAUSES: [u8; 2] = [20, 1];
+
 /// The shortest script that still differs when it is given time: without each call that does not matter. `None`: given
 /// time it does not differ.
 pub(crate) fn shrink(
@@ -263,9 +266,12 @@ pub(crate) fn shrink(
     linux: &mut Linux,
     freedom: Freedom,
 ) -> Option<(Script, Difference)> {
-    linux.is_patient = true;
-    let difference = play(&script, linux, freedom).err();
-    let shrunk = difference.map(|difference| {
+    let mut patiently = |pause| {
+        linux.pause = pause;
+        play(&script, linux, freedom).err()
+    };
+    let difference = PAUSES.map(&mut patiently).into_iter().collect::<Option<Vec<_>>>();
+    let shrunk = difference.and_then(|mut of_each| of_each.pop()).map(|difference| {
         let mut found = cut(script, *difference);
         let mut length = usize::MAX;
         while found.0.calls.len() < length {
@@ -282,7 +288,7 @@ pub(crate) fn shrink(
         }
         found
     });
-    linux.is_patient = false;
+    linux.pause = 0;
     shrunk
 }
 

@@ -18,9 +18,6 @@ use crate::script::{Call, Kind, LISTENER, SLOTS, Side};
 /// So long bytes that were written may take to arrive: they may wait for a persist timer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// See [`Linux::is_patient`], in milliseconds.
-const PAUSE: u8 = 1;
-
 /// Of scripts that fill the buffers: the sender's holds more than the receiver's window, so a full one waits for the
 /// window and not for an acknowledgement. The kernel doubles both.
 const SMALL: [usize; 2] = [16 * 1024, 32 * 1024];
@@ -48,9 +45,9 @@ pub(crate) struct Linux {
     /// Watches the same sockets, and is asked what mio makes of the same masks.
     mio: mio::Poll,
     slots: [Slot; SLOTS],
-    /// Each call is followed by a pause, so that what it has sent arrives even on a machine that is so busy that it
-    /// defers its software interrupts.
-    pub(crate) is_patient: bool,
+    /// Each call is followed by so many milliseconds of pause, so that what it has sent arrives even on a machine that
+    /// is so busy that it defers its software interrupts.
+    pub(crate) pause: u8,
 }
 
 fn side(side: Side) -> usize {
@@ -111,7 +108,7 @@ impl Linux {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             mio: mio::Poll::new()?,
             slots: Default::default(),
-            is_patient: false,
+            pause: 0,
         };
         this.watch_listener()?;
         Ok(this)
@@ -134,7 +131,7 @@ impl Linux {
         }
         match &self.listener {
             Some(listener) => while listener.accept().is_ok() {},
-            None => *self = Self { is_patient: self.is_patient, ..Self::new(self.kind).unwrap() },
+            None => *self = Self { pause: self.pause, ..Self::new(self.kind).unwrap() },
         }
         let mut events = [EpollEvent::empty(); 64];
         while self.epoll.wait(&mut events, 0u8).unwrap() > 0 {}
@@ -144,8 +141,8 @@ impl Linux {
     pub(crate) fn call(&mut self, call: Call) -> Answer {
         let answer = self.answer(call);
         self.acknowledge();
-        if self.is_patient {
-            poll(&mut [], PAUSE).unwrap();
+        if self.pause > 0 {
+            poll(&mut [], self.pause).unwrap();
         }
         answer.unwrap_or(Answer::LeftOut)
     }
