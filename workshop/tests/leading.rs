@@ -351,7 +351,7 @@ impl Terminal {
     fn type_in(&mut self, keys: &str) -> Result<(), String> {
         let typed = match keys {
             // The program does not belong to this terminal, so the keys themselves send no signal.
-            "Ctrl-C" => return self.signal(Signal::SIGINT),
+            "Ctrl-C" => return self.signal(interrupt()),
             "Ctrl-Z" => return self.signal(Signal::SIGSTOP),
             "fg" => return self.signal(Signal::SIGCONT),
             "Ctrl-D" => "\x04".to_owned(),
@@ -400,6 +400,16 @@ impl Terminal {
             None => Ok(()),
         }
     }
+}
+
+/// What ends a program that we have started. A shell makes the programs in its background ignore SIGINT, and theirs
+/// inherit that: signal(7). If we are one of those, the other signal has to do.
+fn interrupt() -> Signal {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let sigint = 1 << (Signal::SIGINT as u32 - 1);
+    if ignored.is_some_and(|mask| mask & sigint != 0) { Signal::SIGTERM } else { Signal::SIGINT }
 }
 
 // ---- the client of the script
