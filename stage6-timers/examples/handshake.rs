@@ -1,9 +1,9 @@
 //! The outgoing side: connect to many peers at once, on one thread, as a state machine.
 //!
-//! A server also opens connections. Then it is the one who waits: until the connection is there, until
-//! the other side has answered, until it is time to try again. Here a connection is a value that
-//! knows how far it has come, and one loop gives each of them a turn when something has happened
-//! to it. The loop is built like stage 6's, and its timers are stage 6's.
+//! A server also opens connections, for example to its database. Then it has to wait: for the
+//! connection, for the peer's answer, for the time of the next attempt. Each connection is a value that
+//! records how far it has come, and one loop gives each of them a turn when something has happened to
+//! it. The loop is built like stage 6's, and the timers are stage 6's.
 //!
 //! Try it:     `cargo run -p stage5-mio`, and in another terminal
 //!             `cargo run -p stage6-timers --example handshake -- 127.0.0.1:9000`
@@ -60,13 +60,13 @@ pub(crate) fn call_all(options: &Options) -> io::Result<Vec<Peer>> {
     Ok(caller.calls.into_iter().map(|call| call.peer).collect())
 }
 
-/// Everybody we call: one thread, one poller.
+/// All peers that we call: one thread, one poller.
 struct Caller {
     poll: Poll,
     /// A call's token is its place in here.
     calls: Vec<Call>,
-    /// When to look at which call even if no event names it. Like an event, a timer is a hint. Nobody
-    /// takes back the timer of an attempt that is over: whoever it names looks at its own deadline.
+    /// When to look at which call even if no event names it. Like an event, a timer is a hint: the call
+    /// that it names checks its own deadline, so we need not cancel the timer of an attempt that is over.
     timers: Timers<usize>,
     /// How many calls are not over.
     open: usize,
@@ -83,7 +83,7 @@ enum Phase {
     Pausing { until: Instant },
     /// Attempting.
     Shaking(Handshake<TcpStream>),
-    /// The peer has answered. There is something to say.
+    /// The peer has answered: now we ask our question.
     Talking(Talk<TcpStream>),
     /// Connected or not, we are done.
     Over,
@@ -110,7 +110,7 @@ impl Caller {
             for event in &events {
                 self.turn(event.token().0, Said::from(event), now);
             }
-            // A timer says nothing about the socket. Whoever it names looks for itself.
+            // A timer says nothing about the socket. The call that it names looks for itself.
             while let Some((_, index)) = self.timers.pop_due(now) {
                 self.turn(index, Said::default(), now);
             }
@@ -128,7 +128,7 @@ impl Caller {
     }
 
     // ANCHOR: turn
-    /// Lets one call go as far as it can. Whatever happens to it cannot end the loop.
+    /// Lets one call go as far as it can. A failure ends this call, never the loop.
     fn turn(&mut self, index: usize, said: Said, now: Instant) {
         let Call { peer, phase } = &mut self.calls[index];
         match phase {
@@ -154,7 +154,7 @@ impl Caller {
     fn attempt(&mut self, index: usize) {
         let Call { peer, phase } = &mut self.calls[index];
         peer.begin_attempt();
-        // The clock is read here: when many attempts begin in one turn, each has all of its time.
+        // Many attempts may begin in one turn. We read the clock for each, so that each has its full time.
         let deadline = Instant::now() + peer.ack_timeout;
         match connect(&self.poll, peer.addr, Token(index)) {
             Ok(stream) => {
@@ -179,7 +179,7 @@ impl Caller {
                 let deadline = now + peer.ack_timeout;
                 *phase = Phase::Talking(Talk::new(socket, early, deadline));
                 self.timers.schedule(deadline, index);
-                // What the poller has said about the socket it will not say again: begin at once.
+                // The poller does not repeat what it has said about this socket, so begin at once.
                 self.turn(index, Said::default(), now);
             }
             Err(why) => self.pause_or_give_up(index, why),
@@ -201,14 +201,14 @@ impl Caller {
     fn end(&mut self, index: usize, end: Result<(), Failure>) {
         let Call { peer, phase } = &mut self.calls[index];
         peer.end(end);
-        // What was in here goes, and its socket with it. close(2) tells the poller to forget it.
+        // This drops the socket of the phase before. Its close(2) also removes it from the poller.
         *phase = Phase::Over;
         self.open -= 1;
     }
 }
 
-/// Starts to connect: connect(2) on a non-blocking socket does not wait. The poller will say when
-/// there is something to know.
+/// Starts to connect: connect(2) on a non-blocking socket does not wait. The poller reports when the
+/// connection is there or has failed.
 fn connect(poll: &Poll, addr: SocketAddr, token: Token) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(addr)?;
     poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;

@@ -1,8 +1,8 @@
 //! The same as `handshake.rs`, with `.await`, on tokio.
 //!
-//! What an attempt does stands here in the order in which it happens, and the timeout and the retry
-//! are written around it. What you do not see: where it is while it waits, who wakes it, and what
-//! becomes of a half-done attempt when the timeout wins (it is dropped, where it stands).
+//! The steps of an attempt stand here in the order in which they happen, with the timeout and the retry
+//! written around them. Three things are hidden: where an attempt is while it waits, what wakes it, and
+//! that an attempt is dropped in the middle when its timeout wins.
 //!
 //! Try it: `cargo run -p stage6-timers --example handshake_async -- 127.0.0.1:9000`
 

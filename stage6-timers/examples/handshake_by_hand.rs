@@ -1,9 +1,9 @@
 //! The same `async fn` as in `handshake_async.rs`, word for word, on an executor of our own.
 //!
-//! `.await` is no magic and needs no thread: below it are the sockets, the poller and the timers of
-//! `handshake.rs`. From each `async fn` the compiler writes an enum like `State` there, with a variant
-//! for each `.await` and in it what is needed after it; `poll` is its `step`. What is left for us is
-//! who calls `poll`, and when: `handshake_by_hand/executor.rs`.
+//! `.await` needs no thread: under it are the sockets, the poller and the timers of `handshake.rs`. From
+//! each `async fn` the compiler writes an enum like `State` there, with a variant for each `.await` that
+//! holds what is needed afterwards. `poll` is its `step`. We have to write the rest, the code that calls
+//! `poll` at the right time: `handshake_by_hand/executor.rs`.
 //!
 //! Try it: `cargo run -p stage6-timers --example handshake_by_hand -- 127.0.0.1:9000`
 

@@ -43,7 +43,7 @@ const ROUNDS: usize = 9;
 /// One of the three programs.
 struct Program {
     name: &'static str,
-    /// What one has to read, and to keep.
+    /// What a maintainer has to read.
     sources: &'static [&'static str],
     call_all: fn(&[SocketAddr]) -> bool,
     /// The size of the value that knows how far one call has come.
@@ -137,7 +137,7 @@ fn compare() -> anyhow::Result<String> {
             programs.each_ref().map(named_states),
         ),
         row(
-            "places to wait at, each an `.await`, but for those of the executor's own sockets",
+            "places to wait at, each an `.await`, without those of the executor's own sockets",
             programs.each_ref().map(awaits),
         ),
         row("size of the value that is one call, bytes", sizes),
@@ -229,7 +229,7 @@ fn heap_of(program: &Program, calls: usize) -> anyhow::Result<(usize, usize)> {
         }
         Ok(waiting)
     });
-    // What the peer needs it has by now.
+    // By now the peer has allocated all that it needs.
     receiver.recv()?;
     let before = HEAP.stats();
     let connected = (program.call_all)(&addrs);
@@ -240,7 +240,7 @@ fn heap_of(program: &Program, calls: usize) -> anyhow::Result<(usize, usize)> {
     Ok((live(&waiting) - live(&before), after.allocations - before.allocations))
 }
 
-/// The heap once nobody changes it any more: the calls may be on their way to where they wait.
+/// The heap once it changes no more. Until then, calls may be on their way to the place where they wait.
 fn stats_at_rest() -> Stats {
     const REST: Duration = Duration::from_millis(50);
     let mut before = HEAP.stats();

@@ -152,6 +152,29 @@ fn the_summary_lists_every_page(files: &Files) -> Vec<String> {
     listed.symmetric_difference(&there).map(|page| format!("{summary}: {page}, or not?")).collect()
 }
 
+/// The numbers stand in the titles: the table of contents names a page as the page does, and puts it
+/// under the chapter that its number begins with.
+fn the_summary_numbers_as_the_pages_do(files: &Files) -> Vec<String> {
+    let summary = format!("{PAGES}SUMMARY.md");
+    let mut faults = Vec::new();
+    let mut chapter = None;
+    for line in files.get(&summary).map_or("", |text| text).lines() {
+        let Some(entry) = line.trim_start().strip_prefix("- [") else { continue };
+        let (title, page) = entry.trim_end_matches(')').split_once("](").unwrap_or((entry, ""));
+        let (page, heading) = (resolve(&summary, page), format!("# {title}"));
+        if files.get(&page).is_none_or(|text| text.lines().next() != Some(&heading)) {
+            faults.push(format!("{summary}: {page} is not called \"{title}\""));
+        }
+        let number = title.trim_start_matches("Exercise ").split_once('.').map(|parts| parts.0);
+        if line.starts_with('-') {
+            chapter = number;
+        } else if number != chapter {
+            faults.push(format!("{summary}: \"{title}\" is not in its chapter"));
+        }
+    }
+    faults
+}
+
 /// Every picture exists, and says in words what it shows.
 fn pictures_exist(files: &Files) -> Vec<String> {
     let mut faults = Vec::new();
@@ -489,6 +512,7 @@ fn links_and_pictures_lead_somewhere() {
     assert_no_faults(links_lead_somewhere(&repository()));
     assert_no_faults(pictures_exist(&repository()));
     assert_no_faults(the_summary_lists_every_page(&repository()));
+    assert_no_faults(the_summary_numbers_as_the_pages_do(&repository()));
 }
 
 #[test]
@@ -506,7 +530,7 @@ fn the_book_keeps_to_its_words() {
 
 /// A small book without a fault, and one file more.
 fn book_and(path: &str, text: &str) -> Files {
-    let page = "# One\n\n> A sentence.\n\n## The idea\n\n```rust\n{{#include ../../stage1-x/src/main.rs:main}}\n```\n\n\
+    let page = "# 1. One\n\n> A sentence.\n\n## The idea\n\n```rust\n{{#include ../../stage1-x/src/main.rs:main}}\n```\n\n\
         ```diff\n{{#include ../captures/a.diff:go}}\n```\n\n```text\n{{#include ../captures/a.txt}}\n```\n\n\
         `it_does_not_wait`, and [the idea](#the-idea). <!-- diff a b --> 3 lines added, 1 removed.\n\n\
         ![Somebody waits](images/a.svg)\n";
@@ -514,7 +538,7 @@ fn book_and(path: &str, text: &str) -> Files {
     let diff = "# git diff, item by item: old.rs new.rs\n# ANCHOR: go\n fn go() {\n-    1\n+    2\n }\n# ANCHOR_END: go\n";
     let files = [
         ("docs/src/stage1.md", page),
-        ("docs/src/SUMMARY.md", "[One](stage1.md)\n"),
+        ("docs/src/SUMMARY.md", "- [1. One](stage1.md)\n"),
         ("docs/src/images/a.svg", "<svg/>"),
         ("docs/captures/a.txt", "# Linux 6.18, 2026-01-01: a\n$ ls\n"),
         ("docs/captures/a.diff", diff),
@@ -555,6 +579,7 @@ fn a_book_without_a_fault_passes_every_check() {
         quoted_diffs_are_the_measured_ones(&files, &|_, _| Some((3, 1))),
         links_lead_somewhere(&files),
         the_summary_lists_every_page(&files),
+        the_summary_numbers_as_the_pages_do(&files),
         pictures_exist(&files),
         named_tests_exist(&files),
         no_banned_words(&files),
@@ -631,7 +656,8 @@ fn a_link_to_nowhere_is_found() {
     {
         check(links_lead_somewhere(&book_with(PAGE, "(#the-idea)", &format!("({link})"))), link);
     }
-    let two = book_and("docs/src/two.md", "## Same\n\n## Same\n\n[a](#same-1) [b](stage1.md#one)");
+    let two =
+        book_and("docs/src/two.md", "## Same\n\n## Same\n\n[a](#same-1) [b](stage1.md#1-one)");
     assert_no_faults(links_lead_somewhere(&two));
 }
 
@@ -640,6 +666,21 @@ fn a_page_that_the_summary_does_not_list_is_found() {
     check(the_summary_lists_every_page(&book_and("docs/src/two.md", "# Two\n")), "two.md");
     let files = book_with("docs/src/SUMMARY.md", "stage1.md", "stage9.md");
     assert_eq!(the_summary_lists_every_page(&files).len(), 2);
+}
+
+#[test]
+fn a_title_or_a_number_that_differs_in_the_summary_is_found() {
+    check(the_summary_numbers_as_the_pages_do(&book_with(PAGE, "# 1. One", "# One")), "1. One");
+    let nested = |title: &str| {
+        let mut files = book_and("docs/src/two.md", &format!("# {title}\n"));
+        let summary = format!("- [1. One](stage1.md)\n  - [{title}](two.md)\n");
+        files.insert("docs/src/SUMMARY.md".to_string(), summary);
+        the_summary_numbers_as_the_pages_do(&files)
+    };
+    assert_no_faults([nested("1.1 Two"), nested("Exercise 1.1: Two")].concat());
+    check(nested("2.1 Two"), "2.1 Two");
+    check(nested("Exercise 11.1: Two"), "11.1");
+    check(nested("Two"), "Two");
 }
 
 #[test]

@@ -19,8 +19,8 @@ use super::watched::{Said, Socket, Watched};
 ///     Failed                      Failed                     Failed
 /// ```
 ///
-/// What happens is passed in: what an event says, and what time it is. So a test can play the kernel
-/// and the clock, in every order.
+/// The news of an event and the time are arguments, so a test can play the kernel and the clock in
+/// every order.
 pub(crate) struct Handshake<S> {
     socket: Watched<S>,
     state: State,
@@ -31,24 +31,24 @@ pub(crate) struct Handshake<S> {
 /// How far the handshake has come, and what belongs to that state only.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// connect(2) has been called and has not waited.
+    /// We have called connect(2), which does not wait.
     Connecting,
     /// The kernel has not taken all of our line yet.
     SendingHandshake {
         /// What it has still to take.
         left: &'static [u8],
     },
-    /// Our line is on its way. Its echo is to come.
+    /// Our line is on its way. We wait for its echo.
     ExpectingAck {
         /// As much of the ack as has come, perhaps none.
         so_far: Vec<u8>,
     },
     /// The end: the peer has answered.
     Connected {
-        /// What came right behind the ack. It belongs to whoever uses the connection next.
+        /// What came right behind the ack. It belongs to the code that uses the connection next.
         early: Vec<u8>,
     },
-    /// The end: it came to nothing.
+    /// The end: this attempt has failed.
     Failed {
         /// Why.
         why: Failure,
@@ -56,7 +56,7 @@ pub(crate) enum State {
 }
 // ANCHOR_END: State
 
-/// What one step has come to.
+/// The result of one step.
 enum Step {
     /// Nothing can move before the next event.
     Wait,
@@ -73,11 +73,11 @@ impl<S: Socket> Handshake<S> {
     }
 
     // ANCHOR: handle
-    /// Takes in what has happened and goes as far as it can. `entered` is told each new state.
+    /// Takes in what has happened and goes as far as it can. It calls `entered` with each new state.
     ///
     /// One event can say "readable" *and* "writable", and it says so once. A machine that takes one
-    /// step per event finishes its write, waits for the next event to read the ack, which is there
-    /// already, and waits for ever. So: step until nothing moves.
+    /// step per event finishes its write and then waits for another event before it reads the ack. The
+    /// ack is there already, so that event never comes. So: step until nothing moves.
     pub(crate) fn handle(&mut self, said: Said, now: Instant, mut entered: impl FnMut(&State)) {
         self.socket.note(if now < self.deadline { said } else { Said::OUT_OF_TIME });
         while !self.is_over() {

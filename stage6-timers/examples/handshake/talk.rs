@@ -1,4 +1,4 @@
-//! What is said over an established connection: one line each.
+//! The talk over an established connection: one line from each side.
 
 use std::mem;
 use std::time::Instant;
@@ -14,9 +14,9 @@ use super::watched::{Said, Socket, Watched};
 ///      └──────── closed, reset, deadline passed ──────┘
 /// ```
 ///
-/// With two states, what is left to send tells which of them it is: it needs no enum.
+/// There are only two states, and `left` tells them apart, so no enum is needed.
 pub(crate) struct Talk<S> {
-    /// It may know already that there is something to read: nobody will say so again.
+    /// It may have noted already that there is something to read: the poller does not repeat that.
     socket: Watched<S>,
     left: &'static [u8],
     so_far: Vec<u8>,
@@ -24,7 +24,7 @@ pub(crate) struct Talk<S> {
 }
 
 impl<S: Socket> Talk<S> {
-    /// `early` is what has come already.
+    /// `early` is what came behind the ack.
     pub(crate) fn new(socket: Watched<S>, early: Vec<u8>, deadline: Instant) -> Self {
         Self { socket, left: QUESTION, so_far: early, deadline }
     }

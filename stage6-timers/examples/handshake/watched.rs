@@ -27,7 +27,7 @@ impl Socket for mio::net::TcpStream {
     }
 }
 
-/// What an event says. It is a hint: the next call knows better.
+/// What an event says. It is a hint: only the next system call knows for certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) readable: bool,
@@ -35,8 +35,8 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// Whoever is out of time looks for itself once more, whatever has been said. The poller can owe us
-    /// an event: a signal ends its sleep without any, and it names only so many at a time.
+    /// A call that is out of time looks at its socket once more, even if no event has come. The event may
+    /// be still to come: a signal ends the poller's sleep without events, and it takes only so many at once.
     pub(crate) const OUT_OF_TIME: Self = Self { readable: true, writable: true };
 }
 
@@ -49,7 +49,8 @@ impl From<&mio::event::Event> for Said {
 }
 
 // ANCHOR: Watched
-/// A socket that remembers what was said about it until it is used up. The poller says it only once.
+/// A socket, and what the poller has said about it. The poller says each thing only once, so we keep it
+/// until a call returns `EAGAIN`.
 pub(crate) struct Watched<S> {
     socket: S,
     /// There may be bytes to read. Turns false when read(2) says `EAGAIN`.
@@ -75,8 +76,8 @@ impl<S: Socket> Watched<S> {
     /// Whether connect(2), which did not wait, has got there. An error is its error.
     ///
     /// The order matters. Before the socket is writable there is nothing to learn. Then `SO_ERROR`
-    /// says whether it failed. Nothing failed is not yet success: an event is only a hint, and some
-    /// systems give one too many. Only getpeername(2) knows.
+    /// says whether connecting failed. No error is not yet success: an event is only a hint, and some
+    /// systems send one too many. Only getpeername(2) knows whether there is a peer.
     pub(crate) fn is_connected(&mut self) -> io::Result<bool> {
         if !self.may_write {
             return Ok(false);

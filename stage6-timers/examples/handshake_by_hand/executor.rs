@@ -1,12 +1,13 @@
 //! What runs the futures: a list of tasks, and the loop of stage 6.
 //!
-//! A future is a value that can be asked to go on: `poll`. It goes on until it is done (`Ready`) or has
-//! to wait (`Pending`); in that case it has left its *waker* with whoever will know. Here that is the
-//! [`Reactor`]. So an executor is a loop: ask those who have been woken, then sleep until somebody is.
+//! A future is a value with a method `poll`. `poll` goes on until the future is done (`Ready`) or has to
+//! wait (`Pending`). Before it says `Pending`, the future leaves its *waker* with the [`Reactor`], which
+//! knows what it waits for. So an executor is a loop: poll the tasks that have been woken, then sleep
+//! until another one is.
 //!
 //! ```text
-//!   ┌─▶ poll each woken task ──▶ sleep until an event or a timer ──▶ wake whoever waits for it ─┐
-//!   └───────────────────────────────────────────────────────────────────────────────────────────┘
+//!   ┌─▶ poll each woken task ──▶ sleep until an event or a timer ──▶ wake its task ─┐
+//!   └───────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
 use std::cell::RefCell;
@@ -28,11 +29,11 @@ use super::timers::Timers;
 const EVENTS_PER_TURN: usize = 256;
 
 thread_local! {
-    /// The reactor of this thread: so a future finds it without being handed it through every call.
+    /// The reactor of this thread. A future finds it here, so no call has to pass it on.
     static REACTOR: RefCell<Option<Reactor>> = const { RefCell::new(None) };
 }
 
-/// Who waits for what. Every socket and every timer has a token of its own.
+/// Knows which task waits for what. Every socket and every timer has a token of its own.
 pub(crate) struct Reactor {
     pub(crate) poll: mio::Poll,
     pub(crate) timers: Timers<Token>,
@@ -47,9 +48,9 @@ impl Reactor {
     }
 
     // ANCHOR: sleep
-    /// Sleeps in `epoll_wait(2)` or its like until there is an event or a timer is due. Returns the wakers
-    /// of the tasks that wait for one of them. If no task does, there is nothing to remember: a task first
-    /// tries, and waits after.
+    /// Sleeps in `epoll_wait(2)` or its like until there is an event or a timer is due. Returns the
+    /// wakers of the tasks that wait for one of them. An event for which no task waits need not be kept:
+    /// a task makes its call first, and waits only after `EAGAIN`.
     fn sleep(&mut self, events: &mut Events) -> io::Result<Vec<Waker>> {
         match self.poll.poll(events, self.timers.sleep_for(Instant::now())) {
             // A signal cut the sleep short, and no events were taken. The next turn sleeps on.
@@ -65,8 +66,8 @@ impl Reactor {
 }
 
 // ANCHOR: with_reactor
-/// Lets `f` use the reactor of this thread. It is borrowed meanwhile, and the code behind a waker may
-/// want it as well: so `f` must not wake, clone or drop a waker. It can return one.
+/// Lets `f` use the reactor of this thread. The reactor is borrowed meanwhile, and the code behind a
+/// waker may need it too, so `f` must not wake, clone or drop a waker. It can return one.
 pub(crate) fn with_reactor<T>(f: impl FnOnce(&mut Reactor) -> T) -> T {
     REACTOR.with_borrow_mut(|reactor| f(reactor.as_mut().expect("called from within `run`")))
 }
@@ -92,13 +93,13 @@ struct TaskWaker {
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        // After the end of `run` nobody is interested any more.
+        // After the end of `run` there is no list any more, and no task to poll.
         let _ = self.woken.send(self.task);
     }
 }
 
-/// A future, where it is while it waits. The compiler has made it an enum with a variant for each
-/// `.await`; it may point into itself, so it must not move: it is pinned in a box.
+/// Keeps a future while it waits. The compiler has made the future an enum with a variant for each
+/// `.await`. The enum may point into itself, so it must not move: it is pinned in a box.
 struct Task<F: Future> {
     /// `None`: it is done.
     future: Option<Pin<Box<F>>>,
@@ -114,13 +115,13 @@ pub(crate) fn run<F: Future>(futures: impl IntoIterator<Item = F>) -> io::Result
         wakers: HashMap::new(),
         last_token: 0,
     };
-    // Not `set`: it would drop what is left of an earlier run while it borrows.
+    // Not `set`: that drops what is left of an earlier run while the reactor is borrowed.
     drop(REACTOR.replace(Some(reactor)));
     let (woken, to_poll) = mpsc::channel();
     let mut tasks = Vec::new();
     for (task, future) in futures.into_iter().enumerate() {
         let waker = Waker::from(Arc::new(TaskWaker { task, woken: woken.clone() }));
-        waker.wake_by_ref(); // everybody is asked once
+        waker.wake_by_ref(); // every task is polled once
         tasks.push(Task { future: Some(Box::pin(future)), waker, output: None });
     }
     let mut events = Events::with_capacity(EVENTS_PER_TURN);
@@ -138,9 +139,9 @@ pub(crate) fn run<F: Future>(futures: impl IntoIterator<Item = F>) -> io::Result
 }
 
 impl<F: Future> Task<F> {
-    /// Lets the future go on. True if this was the end of it.
+    /// Lets the future go on. True if it is done now.
     fn poll(&mut self) -> bool {
-        // A task can be woken twice, by an event and by a timer, and be done after the first.
+        // An event and a timer can both wake a task, and the task can be done after the first.
         let Some(future) = &mut self.future else { return false };
         let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&self.waker))
         else {

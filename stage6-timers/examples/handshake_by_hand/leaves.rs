@@ -1,4 +1,4 @@
-//! The futures that really wait: a socket and a sleep. All others are made of these two.
+//! The two futures that wait for the reactor: a socket and a sleep. All others are made of these.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
@@ -47,9 +47,9 @@ impl TcpStream {
     // ANCHOR: try_until_ready
     /// Makes a call; if the kernel says `EAGAIN`, makes it again after the next event.
     ///
-    /// This is where every `.await` ends up. The order is what edge triggering asks for: first try,
-    /// then wait. After `EAGAIN` the poller is obliged to tell us, and nothing can come in between:
-    /// events are taken only when all tasks wait.
+    /// Every `.await` on a socket ends here. Edge triggering demands this order: first try, then wait.
+    /// After `EAGAIN` the kernel owes us an event, and that event cannot get lost between the call and
+    /// `wake_on`: the executor takes events only when all tasks wait.
     async fn try_until_ready<T>(
         &mut self,
         mut call: impl FnMut(&mut mio::net::TcpStream) -> io::Result<T>,
@@ -77,8 +77,8 @@ impl Drop for TcpStream {
     }
 }
 
-/// Whether connect(2), which did not wait, has got there: see `handshake/watched.rs`. Here it is asked
-/// once before the first event, too. That is one call too many and no harm: nobody is there yet.
+/// Whether connect(2), which did not wait, has got there: see `handshake/watched.rs`. Here we also ask
+/// once before the first event. That costs one call and does no harm: the answer is "not yet".
 fn is_connected(stream: &mut mio::net::TcpStream) -> io::Result<()> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
@@ -118,7 +118,7 @@ impl Future for Sleep {
 }
 
 impl Drop for Sleep {
-    /// The timer stays. When it is due it finds nobody to wake.
+    /// The timer stays. When it is due, it finds no waker.
     fn drop(&mut self) {
         forget(self.token);
     }
@@ -128,11 +128,11 @@ impl Drop for Sleep {
 pub(crate) struct Elapsed;
 
 // ANCHOR: timeout
-/// Lets `future` go on for at most `time`. If it takes longer, it is dropped, where it stands.
+/// Lets `future` run for at most `time`. If it takes longer, it is dropped in the middle.
 pub(crate) async fn timeout<F: Future>(time: Duration, future: F) -> Result<F::Output, Elapsed> {
     let (mut future, mut sleep) = (pin!(future), pin!(sleep(time)));
     poll_fn(|context| {
-        // First the clock, then the last look: an answer that has come is an answer, however late we are.
+        // First the clock, then the last look: an answer that is there counts, however late we are.
         let elapsed = sleep.as_mut().poll(context);
         match future.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Pauses that double until they reach a limit, each with a random part.
 ///
 /// *Doubling*: a peer that has been gone for a while will probably be gone for a while yet. *A limit*:
-/// once it is back, we should notice soon. *Random*: a thousand clients who have lost the same server
-/// at the same moment would otherwise all come back at the same moment, and again, and again.
+/// once it is back, we should notice soon. *Random*: a thousand clients that have lost the same server
+/// at the same moment would otherwise all come back at the same moment, again and again.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     /// The next pause is at most this long, and at least half of it.
@@ -15,9 +15,9 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// A server that restarts is back in about this time.
+    /// A server that restarts is back after about this long.
     pub(crate) const FIRST: Duration = Duration::from_millis(100);
-    /// One attempt in two seconds is no load for the peer, and nobody waits long for one that is back.
+    /// One attempt in two seconds is no load for the peer, and we notice soon that the peer is back.
     pub(crate) const LONGEST: Duration = Duration::from_secs(2);
 
     /// The same seed gives the same pauses.

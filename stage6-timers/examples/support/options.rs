@@ -14,7 +14,7 @@ peer has sent it back. Any of the six echo servers will do for a peer. Exit code
 
 {all-args}";
 
-/// What all three programs can be told.
+/// The options of all three programs.
 #[derive(Args, Clone, Debug)]
 #[command(help_template = HELP)]
 pub(crate) struct Options {
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Fix the jitter of the pauses, so that a run can be repeated
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Print nothing. This is no option.
+    /// Print nothing. The command line cannot set this.
     #[arg(skip)]
     pub(crate) silent: bool,
 }
@@ -44,7 +44,7 @@ impl Options {
         common::cli::parse(program)
     }
 
-    /// For the comparison: it measures, and nobody reads.
+    /// For the comparison, which measures the calls and needs no output.
     #[allow(dead_code)]
     pub(crate) fn silent(addrs: Vec<SocketAddr>) -> Self {
         let ack_timeout = Duration::from_secs(60);
@@ -52,7 +52,7 @@ impl Options {
     }
 }
 
-/// A thousand attempts take half an hour: by then somebody should be told.
+/// A thousand attempts take half an hour. A peer that is away for so long needs a person to look at it.
 const MAX_ATTEMPTS: u32 = 1000;
 
 fn parse_attempts(text: &str) -> Result<u32, String> {

@@ -1,4 +1,4 @@
-//! One peer, and what is said about it.
+//! One peer, and what we print about it.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -10,8 +10,8 @@ use super::backoff::Backoff;
 use super::options::Options;
 use super::protocol::{Failure, first_line};
 
-/// A peer that we want to be connected with. It counts the attempts and prints what becomes of them;
-/// how an attempt is made is the affair of the three programs.
+/// A peer that we want to connect with. This type counts the attempts and prints how each ends. How an
+/// attempt is made differs between the three programs, and is theirs.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) addr: SocketAddr,
@@ -21,7 +21,7 @@ pub(crate) struct Peer {
     attempts: u32,
     attempt: u32,
     backoff: Backoff,
-    /// When it was over, and what came of it.
+    /// When the last attempt was over, and its result.
     end: Option<(Duration, Result<(), Failure>)>,
     /// When the program started.
     start: Instant,
@@ -54,7 +54,7 @@ impl Peer {
             return;
         }
         let mut out = io::stdout().lock();
-        // Whoever reads our output may have gone. The handshakes go on: `println!` would end them.
+        // The reader of our output may have left. `println!` would panic, and end the handshakes.
         let _ = match self.verbose {
             true => writeln!(out, "{:>10.3} {}: {what}", millis(self.start.elapsed()), self.addr),
             false => writeln!(out, "{}: {what}", self.addr),
@@ -77,7 +77,7 @@ impl Peer {
         Some(pause)
     }
 
-    /// Says what the peer had to say. It can be anything: what is no printable ASCII is escaped.
+    /// Prints the peer's line. It can hold any byte, so all but printable ASCII is escaped.
     pub(crate) fn talked(&self, heard: Result<Vec<u8>, Failure>) {
         match heard {
             Ok(so_far) => {
@@ -88,7 +88,7 @@ impl Peer {
         }
     }
 
-    /// Writes down what has become of it.
+    /// Records the result.
     pub(crate) fn end(&mut self, end: Result<(), Failure>) {
         self.end = Some((self.start.elapsed(), end));
     }

@@ -1,12 +1,12 @@
 //! The protocol: we send a line, and the peer sends it back. That is the ack.
 //!
-//! Why is an echo an acknowledgement? `connect(2)` has succeeded as soon as the peer's *kernel* has
-//! answered; it does so for a program that is stopped, or that never calls `accept(2)`. The line comes
+//! Why is an echo an acknowledgement? `connect(2)` succeeds as soon as the peer's *kernel* has answered,
+//! and the kernel answers even if its program is stopped, or never calls `accept(2)`. The line comes
 //! back only if a program has read it and written it. That program must not be ours: a socket that is
-//! connected with itself reads what it has written, so each attempt first looks at both ends
-//! (`common::refuse_self`). That much an echo proves, and no more. A real protocol adds what the two
-//! sides must agree on: a line of the peer's own that says who it is and which versions it speaks; a
-//! number that nobody can guess, so that an answer to an earlier question is not taken for the answer
+//! connected with itself reads what it has written, so each attempt first compares both ends
+//! (`common::refuse_self`). An echo proves no more than that. A real protocol adds what the two sides
+//! must agree on: a line of the peer's own that says who it is and which versions it speaks; a number
+//! that an attacker cannot guess, so that the answer to an earlier question is not taken for the answer
 //! to this one; and a way to say no.
 
 use std::fmt;
@@ -21,7 +21,7 @@ pub(crate) const QUESTION: &[u8] = b"how are you?\n";
 /// How much we ask `read(2)` for. Our lines are shorter.
 pub(crate) const READ_SIZE: usize = 64;
 
-/// The longest line we listen to. A peer that never sends a newline cannot fill our memory.
+/// The longest line we accept, so that a peer that never sends a newline cannot fill our memory.
 pub(crate) const LINE_LIMIT: usize = 256;
 
 /// Why an attempt failed.
@@ -31,9 +31,9 @@ pub(crate) enum Failure {
     TimedOut,
     /// What came back is not what we sent.
     WrongAck,
-    /// The peer has sent its FIN where an answer should be.
+    /// The peer has sent its FIN before the answer was complete.
     Closed,
-    /// What the kernel says.
+    /// A system call failed.
     Io(io::Error),
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Failure {
             Self::Closed => write!(f, "closed by the peer"),
             Self::Io(error) => match error.kind() {
                 ErrorKind::ConnectionRefused => write!(f, "connection refused"),
-                // EPIPE is what a second call says after a reset. Which of the two we get is chance.
+                // After a reset, one call says ECONNRESET and the next EPIPE. Which we see is chance.
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
                     write!(f, "reset by the peer")
                 }
@@ -61,10 +61,11 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Whether what has come so far is the whole ack. More may have come behind it: what follows the ack
-/// belongs to whatever comes after the handshake.
+/// Whether what has come so far is the whole ack. More may have come behind it, and those bytes belong
+/// to what follows the handshake.
 ///
-/// A wrong byte is found when it comes, not when the line is complete: it may never be.
+/// A wrong byte fails the attempt when it comes. If we waited for the end of the line, a peer that never
+/// ends its line would keep us until the deadline.
 pub(crate) fn check_ack(so_far: &[u8]) -> Result<bool, Failure> {
     let n = so_far.len().min(HELLO.len());
     if so_far[..n] == HELLO[..n] { Ok(n == HELLO.len()) } else { Err(Failure::WrongAck) }

@@ -1,4 +1,4 @@
-//! Peers who do what peers do, and what they should not.
+//! Peers that do what peers do, and what they should not.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -38,7 +38,7 @@ pub(crate) struct HostilePeer {
 }
 
 enum State {
-    /// The port is ours, and nobody listens on it.
+    /// The port is ours, and no socket listens on it.
     Bound(Socket),
     /// It listens, and its backlog is full: the kernel drops every SYN.
     #[cfg(target_os = "linux")]
@@ -53,7 +53,7 @@ enum State {
 }
 
 impl HostilePeer {
-    /// A peer that refuses, and that nobody else can be given the port of.
+    /// A peer that refuses. It holds its port, so the kernel gives that port to no other socket.
     pub(crate) fn refusing() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -94,7 +94,7 @@ impl HostilePeer {
     pub(crate) fn finish(self) -> usize {
         let State::Listening { stop, thread } = self.state else { return 0 };
         stop.store(true, Ordering::Relaxed);
-        // It is in accept(2): one last connection tells it to look. None after that: it has gone.
+        // The thread is in accept(2). One last connection makes it look at `stop`.
         let _last = TcpStream::connect(self.addr);
         thread.join().unwrap()
     }
@@ -107,7 +107,7 @@ fn serve(listener: &TcpListener, scripts: &[Vec<Act>], stop: &AtomicBool) -> usi
             return served;
         }
         match play(stream, &scripts[served.min(scripts.len() - 1)]) {
-            // The other side may be gone at any time: that it went is all that we want to know.
+            // The other side may close at any time. Its close is all that we wait for.
             Err(e) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&e.kind()) => {
                 panic!("heard nothing for {:?}, not even the end", deadline())
             }
@@ -144,7 +144,7 @@ fn dribble(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.set_read_timeout(Some(DRIBBLE))?;
     for byte in bytes {
         stream.write_all(&[*byte])?;
-        // Nothing should come. That it does not come for a while is the pause.
+        // Nothing should come. The read timeout is the pause.
         if stream.peek(&mut [0]).is_ok() {
             break;
         }

@@ -196,7 +196,7 @@ impl Run {
         self.hear(said, late);
     }
 
-    /// The timer of the deadline goes off. What is new nobody has said.
+    /// The timer of the deadline goes off, and no event has reported what is new.
     fn timer(&mut self) {
         self.hear(Said::default(), TIMEOUT);
     }
@@ -284,8 +284,8 @@ fn check_nothing_is_left_lying(run: &Run, moves: &[Move], events: usize) {
     );
 }
 
-/// States come in the order of the diagram, our line has gone out from its first byte on, and whoever
-/// is connected has sent all of it and got all of it.
+/// States come in the order of the diagram, our line has gone out from its first byte on, and a machine
+/// that is connected has sent all of its line and has read the whole ack.
 #[track_caller]
 fn check_order(run: &Run, moves: &[Move]) {
     let order = ["sending", "expecting", "connected"];
@@ -457,8 +457,8 @@ fn an_ack_that_is_there_at_the_deadline_counts() {
     assert_eq!(run.states, ["sending", "expecting", "connected"]);
 }
 
-/// A signal ends the poller's sleep without events, and in one turn it names only so many: the timer can
-/// be the first who says anything.
+/// A signal ends the poller's sleep without events, and in one turn the poller names only so many
+/// sockets. So the timer can come before the event.
 #[test]
 fn at_the_deadline_what_is_there_counts_though_no_event_has_said_so() {
     let mut run = Run::connected();

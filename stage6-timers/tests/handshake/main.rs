@@ -1,5 +1,5 @@
 //! The outgoing side: the parts of the handshake without a kernel, and the three programs among peers
-//! who do everything wrong.
+//! that do everything wrong.
 #![allow(
     clippy::unwrap_used,
     reason = "clippy.toml allows it in tests, but clippy sees helpers as none"

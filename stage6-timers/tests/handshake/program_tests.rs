@@ -20,11 +20,11 @@ use crate::hostile::HostilePeer;
 use crate::program::{PROGRAMS, Run, find, launch, start};
 use crate::support::{HELLO, QUESTION};
 
-/// Three attempts, and the same pauses in each run. Nobody who is answered waits for this deadline:
-/// it is so long that a busy machine does not run into it.
+/// Three attempts, and the same pauses in each run. A call that is answered never waits for this
+/// deadline, which is so long that a busy machine does not run into it.
 const PATIENT: [&str; 5] = ["--attempts", "3", "--seed", "7", "--ack-timeout=10s"];
 
-/// The same for those who run into the deadline.
+/// The same for the cases that run into the deadline.
 const WAITING: [&str; 5] = ["--attempts", "3", "--seed", "7", "--ack-timeout=2s"];
 #[cfg(unix)]
 const WAITING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,8 +33,8 @@ const WAITING_TIMEOUT: Duration = Duration::from_secs(2);
 struct Case {
     peer: Kind,
     /// Each line between "connecting" and the summary, without the numbers that are not ours to know.
-    /// `?` in front: this line may be missing; `|` between: one or the other. Both only where
-    /// nobody can say which of two machines is faster.
+    /// `?` in front: this line may be missing; `|` between: one or the other. Both only where the
+    /// result depends on which of two processes is faster.
     expected: Vec<&'static str>,
     attempts: usize,
 }
@@ -113,8 +113,8 @@ impl Case {
         pauses
     }
 
-    /// Who is answered at once has no business with a deadline: an event that is missed and made up
-    /// for by a timer comes to light here.
+    /// A call that is answered at once must not come near its deadline. This finds a program that misses
+    /// an event and is woken by a timer instead.
     #[track_caller]
     fn check_time(&self, said: &[&str], run: &Run) {
         let summary = said.last().and_then(|line| line.strip_suffix(" ms")?.rsplit_once(", "));
@@ -225,7 +225,7 @@ hostile_peers! {
         &[SENDING, EXPECTING, "failed: the answer is no ack"],
     );
 
-    // We may be connecting, sending or waiting when we see it: nobody can say.
+    // We may be connecting, sending or waiting when we see it: that depends on which side is faster.
     a_peer_that_closes_at_once_is_tried_again: fails(
         vec![Close],
         &["?sending the handshake", "?expecting the ack",
@@ -295,8 +295,8 @@ hostile_peers! {
 }
 
 /// A read(2) that brings less than there was room for has not always brought all that is there: it
-/// stops where urgent data has been. tokio takes the socket for empty then, so its program may wait for
-/// an event that has been, until its deadline.
+/// stops where urgent data has been. tokio takes the socket for empty then, so its program may wait
+/// until its deadline for an event that has come already.
 #[test]
 fn urgent_data_in_the_middle_of_the_ack_is_no_part_of_it() {
     let (half, rest) = HELLO.split_at(9);
@@ -320,8 +320,8 @@ fn a_peer_that_neither_accepts_nor_refuses_runs_into_the_deadline() {
 }
 
 /// Goal: to be connected with oneself is to be refused, and leaves the port to the server that comes up.
-/// Method: a kernel with two ports to give out. It takes the first for our end if it can, and that is the
-/// one we call. After three attempts a server listens there (state 0A in /proc/net/tcp).
+/// Method: a kernel with two ports to give out. It takes the first for our end if it can, and that is
+/// the one we call. After three attempts a server listens there (state 0A in /proc/net/tcp).
 #[test]
 fn a_socket_connected_with_itself_is_a_refusal_and_leaves_the_port_to_the_server() {
     const SCRIPT: &str = r#"
@@ -531,7 +531,8 @@ fn an_ack_that_comes_while_we_are_stopped_counts_after_the_deadline() {
         peer.write_all(HELLO).unwrap();
         peer
     });
-    // Nothing can come. That it does not come for as long as an attempt may take is the stop.
+    // Nothing can come. The read timeout is how long we keep the program stopped: as long as an attempt
+    // may take.
     peers[0].set_read_timeout(Some(WAITING_TIMEOUT)).unwrap();
     assert!(peers[0].read(&mut [0]).is_err(), "it says something while it is stopped");
     for ((running, listener), peer) in runs.into_iter().zip(&mut peers) {
@@ -545,7 +546,7 @@ fn an_ack_that_comes_while_we_are_stopped_counts_after_the_deadline() {
     }
 }
 
-/// How a process is, as proc_pid_stat(5) says. `None`: nobody says so on this system.
+/// The state of a process, as proc_pid_stat(5) says. `None`: this system has no such file.
 #[cfg(unix)]
 fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
