@@ -4,6 +4,7 @@ mod bench;
 mod exercises;
 mod new;
 mod pack;
+mod steps;
 
 use std::process::{self, ExitCode};
 
@@ -27,6 +28,8 @@ enum Command {
     New(new::Args),
     /// Pack a folder for machines without network: sources, dependencies, what is built from them, the book
     Pack(pack::Args),
+    /// Put a step between two stages into a folder where it runs, run it, show what it changes; without a number: list all
+    Step(steps::Args),
     /// An echo server to measure against, started by `bench`
     #[command(hide = true)]
     Peer(bench::peer::Args),
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Command::New(args) => new::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Step(args) => steps::run(&args),
         Command::Peer(args) => bench::peer::run(&args).map(|()| ExitCode::SUCCESS),
     })
 }

@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 
 use crate::exercises::root;
-pub(crate) use manifest::vendored;
+pub(crate) use manifest::{dependencies, vendored, workspace};
 
 /// What stands beside the sources, and is the same in every crate of ours.
 const BESIDE: [&str; 4] = ["LICENSE-APACHE", "LICENSE-MIT", "clippy.toml", "rustfmt.toml"];
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// A path as every shell takes it: blanks and brackets are between quotes.
-fn as_typed(path: &Path) -> String {
+pub(crate) fn as_typed(path: &Path) -> String {
     let path = path.display().to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "/\\:._-~".contains(c);
     if path.chars().all(is_plain) { path } else { format!("\"{path}\"") }
@@ -118,7 +118,7 @@ impl Stage<'_> {
         files.push(("Cargo.lock".into(), self.renamed(lock)));
         files.push((".gitignore".into(), "/target\n".to_owned()));
         files.push(("README.md".into(), self.readme()));
-        files.extend(self.config()?.map(|config| (CONFIG.into(), config)));
+        files.extend(config(self.checkout)?.map(|config| (CONFIG.into(), config)));
         Ok(files)
     }
 
@@ -146,23 +146,23 @@ impl Stage<'_> {
              MIT or Apache-2.0, as you like.\n"
         )
     }
+}
 
-    /// Where cargo finds the dependencies offline, if that is a folder of the checkout.
-    fn config(&self) -> anyhow::Result<Option<String>> {
-        let vendor = self.checkout.join("vendor");
-        if !self.checkout.join(CONFIG).exists() || !vendor.is_dir() {
-            return Ok(None);
-        }
-        let vendor = vendor.to_str().context("cargo needs a path in UTF-8")?.replace('\\', "/");
-        let config = vendored(&vendor);
-        Ok(Some(format!(
-            "# No network needed while that folder is there. With network: delete this file.\n{config}"
-        )))
+/// Where cargo finds the dependencies offline, if that is a folder of the checkout.
+pub(crate) fn config(checkout: &Path) -> anyhow::Result<Option<String>> {
+    let vendor = checkout.join("vendor");
+    if !checkout.join(CONFIG).exists() || !vendor.is_dir() {
+        return Ok(None);
     }
+    let vendor = vendor.to_str().context("cargo needs a path in UTF-8")?.replace('\\', "/");
+    let config = vendored(&vendor);
+    Ok(Some(format!(
+        "# No network needed while that folder is there. With network: delete this file.\n{config}"
+    )))
 }
 
 /// The files below a folder, as paths from there, without what is hidden or built.
-fn below(folder: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn below(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut files = Vec::new();
     let entries = fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))?;
     for entry in entries {
@@ -181,7 +181,7 @@ fn below(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// A text of ours, with LF: on Windows git may have made CRLF of it.
-fn read(folder: &Path, file: &str) -> anyhow::Result<String> {
+pub(crate) fn read(folder: &Path, file: &str) -> anyhow::Result<String> {
     let path = folder.join(file);
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -204,7 +204,7 @@ pub(crate) fn make_empty(path: &Path) -> anyhow::Result<()> {
 
 /// The lock file is the checkout's, so that each version is the one that we test. It names more than this
 /// crate needs; cargo takes that out, and would refuse `--locked` otherwise.
-fn settle_lock(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn settle_lock(path: &Path) -> anyhow::Result<()> {
     let output = cargo(path).args(["update", "--workspace", "--offline"]).output();
     let output = output.context("cannot start cargo")?;
     let said = String::from_utf8_lossy(&output.stderr);

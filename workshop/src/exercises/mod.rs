@@ -30,14 +30,18 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use page::{Exercise, Kind, Number};
-use place::Place;
-pub(crate) use place::root;
+use page::{Exercise, Kind};
 use predict::Prediction;
-use screen::{Screen, say};
+
+pub(crate) use memory::timestamp;
+pub(crate) use page::Number;
+pub(crate) use place::{Place, root};
+pub(crate) use run::{Built, Program, Test, Verdict, run_cargo};
+pub(crate) use screen::{Screen, say};
+pub(crate) use sources::{Sources, write};
 
 /// How this tool is called, in what it tells people to do next.
-const TOOL: &str = "cargo run -p workshop --";
+pub(crate) const TOOL: &str = "cargo run -p workshop --";
 
 /// What can be done with exercises. The comments are the help.
 #[derive(clap::Subcommand)]

@@ -11,7 +11,7 @@ use super::predict::How;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Number {
     pub(crate) chapter: u32,
-    index: u32,
+    pub(crate) index: u32,
 }
 
 impl FromStr for Number {
@@ -21,7 +21,7 @@ impl FromStr for Number {
         let parts = text.split_once('.').and_then(|(chapter, index)| {
             Some(Self { chapter: chapter.parse().ok()?, index: index.parse().ok()? })
         });
-        parts.ok_or_else(|| "expected the number of an exercise, as in 5.2".to_owned())
+        parts.ok_or_else(|| "expected a number such as 5.2".to_owned())
     }
 }
 

@@ -76,9 +76,17 @@ impl Place {
         self.target.memory.clone()
     }
 
+    /// Where what we build for this checkout is built, and for no other.
+    pub(crate) fn built(&self) -> PathBuf {
+        match self.target.is_shared {
+            true => self.memory().join("target"),
+            false => self.target.memory.with_file_name(""),
+        }
+    }
+
     /// The stages as the learner has left them.
     pub(crate) fn workspace(&self) -> Workspace {
-        let shared = self.target.is_shared.then(|| self.memory().join("target"));
+        let shared = self.target.is_shared.then(|| self.built());
         Workspace { root: self.root.clone(), target: shared }
     }
 }

@@ -48,11 +48,15 @@ pub(crate) struct Workspace {
 
 /// A built test.
 pub(crate) struct Test {
-    exe: PathBuf,
-    package: PathBuf,
-    args: Vec<String>,
+    pub(crate) exe: PathBuf,
+    pub(crate) package: PathBuf,
+    pub(crate) args: Vec<String>,
     /// How many tests the arguments name.
-    named: usize,
+    pub(crate) named: usize,
+    /// How long the test kit waits for a server, in milliseconds. `None`: as long as it likes.
+    pub(crate) patience_ms: Option<&'static str>,
+    /// One failure is the verdict. Else each test has its own.
+    pub(crate) ends_early: bool,
 }
 
 /// How a run of a test ended.
@@ -113,13 +117,19 @@ impl Workspace {
         if let Some(target) = &self.target {
             command.env("CARGO_TARGET_DIR", target);
         }
-        let Built { succeeded, test: exe, errors, said } = run_cargo(command)?;
+        let Built { succeeded, mut programs, diagnostics, said } = run_cargo(command)?;
+        let errors: String = diagnostics.iter().filter_map(Diagnostic::error).collect();
         if !errors.is_empty() {
             return Ok(Err(errors));
         }
         anyhow::ensure!(succeeded, "cargo cannot build {package}:\n{}", said.trim_end());
-        let exe = exe.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
-        Ok(Ok(Test { exe, package: self.root.join(package), args, named }))
+        programs.retain(|program| program.is_test);
+        let program = programs.pop();
+        let program =
+            program.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
+        let (exe, package) = (program.exe, self.root.join(package));
+        let patience_ms = Some(PATIENCE_MS);
+        Ok(Ok(Test { exe, package, args, named, patience_ms, ends_early: true }))
     }
 }
 
@@ -139,13 +149,36 @@ fn rest_of(exercise: &Exercise, long: &[&str]) -> Vec<String> {
 }
 
 /// What a run of cargo has come to.
-struct Built {
-    succeeded: bool,
-    test: Option<PathBuf>,
-    /// Those of the compiler.
-    errors: String,
+pub(crate) struct Built {
+    pub(crate) succeeded: bool,
+    pub(crate) programs: Vec<Program>,
+    /// What the compiler says.
+    pub(crate) diagnostics: Vec<Diagnostic>,
     /// What cargo itself says, to people.
-    said: String,
+    pub(crate) said: String,
+}
+
+/// A program that was built, or that was up to date.
+pub(crate) struct Program {
+    pub(crate) exe: PathBuf,
+    pub(crate) manifest: PathBuf,
+    pub(crate) target: String,
+    pub(crate) is_test: bool,
+}
+
+/// An error or a warning of the compiler.
+pub(crate) struct Diagnostic {
+    level: String,
+    pub(crate) manifest: PathBuf,
+    pub(crate) target: String,
+    pub(crate) rendered: String,
+}
+
+impl Diagnostic {
+    fn error(&self) -> Option<&str> {
+        // An internal error has a level of its own, `error: internal compiler error`.
+        self.level.starts_with("error").then_some(&self.rendered)
+    }
 }
 
 /// A line of `--message-format=json`, as far as we read it: the Cargo Book, "External Tools".
@@ -153,11 +186,21 @@ struct Built {
 #[serde(tag = "reason")]
 enum Message {
     #[serde(rename = "compiler-artifact")]
-    Artifact { executable: Option<PathBuf>, profile: Profile },
+    Artifact {
+        executable: Option<PathBuf>,
+        manifest_path: PathBuf,
+        target: Target,
+        profile: Profile,
+    },
     #[serde(rename = "compiler-message")]
-    Compiler { message: Diagnostic },
+    Compiler { manifest_path: PathBuf, target: Target, message: Rendered },
     #[serde(other)]
     Other,
+}
+
+#[derive(serde::Deserialize)]
+struct Target {
+    name: String,
 }
 
 #[derive(serde::Deserialize)]
@@ -166,32 +209,34 @@ struct Profile {
 }
 
 #[derive(serde::Deserialize)]
-struct Diagnostic {
+struct Rendered {
     level: String,
     rendered: Option<String>,
 }
 
-fn run_cargo(mut command: Command) -> anyhow::Result<Built> {
+pub(crate) fn run_cargo(mut command: Command) -> anyhow::Result<Built> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut cargo = command.spawn().context("cannot start cargo")?;
     let stderr = cargo.stderr.take().context("cargo has no stderr")?;
     let said = thread::spawn(|| tell_if_it_waits(stderr));
     let output = cargo.wait_with_output()?;
-    let (mut test, mut errors) = (None, String::new());
+    let (mut programs, mut diagnostics) = (Vec::new(), Vec::new());
     for line in output.stdout.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
-            Ok(Message::Artifact { executable: Some(exe), profile: Profile { test: true } }) => {
-                test = Some(exe);
+            Ok(Message::Artifact { executable: Some(exe), manifest_path, target, profile }) => {
+                let (target, is_test) = (target.name, profile.test);
+                programs.push(Program { exe, manifest: manifest_path, target, is_test });
             }
-            Ok(Message::Compiler { message: Diagnostic { level, rendered } }) => {
-                // An internal error has a level of its own, `error: internal compiler error`.
-                errors.extend(rendered.filter(|_| level.starts_with("error")));
+            Ok(Message::Compiler { manifest_path, target, message }) => {
+                let Rendered { level, rendered } = message;
+                let (target, rendered) = (target.name, rendered.unwrap_or_default());
+                diagnostics.push(Diagnostic { level, manifest: manifest_path, target, rendered });
             }
             _ => {}
         }
     }
-    let said = said.join().unwrap_or_default();
-    Ok(Built { succeeded: output.status.success(), test, errors, said })
+    let (succeeded, said) = (output.status.success(), said.join().unwrap_or_default());
+    Ok(Built { succeeded, programs, diagnostics, said })
 }
 
 /// We have said that the package list is locked.
@@ -229,7 +274,10 @@ impl Test {
     pub(crate) fn run(&self, deadline: Duration) -> anyhow::Result<Run> {
         let mut command = Command::new(&self.exe);
         command.current_dir(&self.package).args(&self.args);
-        command.env("TESTKIT_DEADLINE_MS", PATIENCE_MS);
+        match self.patience_ms {
+            Some(patience) => command.env("TESTKIT_DEADLINE_MS", patience),
+            None => command.env_remove("TESTKIT_DEADLINE_MS"),
+        };
         // Where it failed it says anyway, and the rest of a backtrace is about the test.
         command.env("RUST_BACKTRACE", "0");
         // As under `cargo test`. Ours is the tool's.
@@ -245,7 +293,8 @@ impl Test {
             if observed.most_memory() > MEMORY_LIMIT {
                 break Err(Verdict::Bloated);
             }
-            let enough = if output.has_failed() { deadline.min(ENOUGH) } else { deadline };
+            let is_known = self.ends_early && output.has_failed();
+            let enough = if is_known { deadline.min(ENOUGH) } else { deadline };
             if start.elapsed() > enough {
                 break Err(Verdict::Hung);
             }
@@ -406,7 +455,8 @@ mod tests {
     /// A test that is a shell script, and that starts somebody who would outlive it.
     fn script(text: &str) -> Test {
         let args = ["-c".to_owned(), text.to_owned()].to_vec();
-        Test { exe: "/bin/sh".into(), package: "/".into(), args, named: 1 }
+        let (exe, package) = ("/bin/sh".into(), "/".into());
+        Test { exe, package, args, named: 1, patience_ms: None, ends_early: true }
     }
 
     #[test]

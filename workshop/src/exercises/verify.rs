@@ -22,6 +22,7 @@ use super::place::Place;
 use super::run::{Workspace, first_errors};
 use super::screen::{Screen, say};
 use super::{explain, leading};
+use crate::steps;
 
 /// What to verify.
 #[derive(clap::Args)]
@@ -34,6 +35,9 @@ pub(crate) struct Options {
     /// Only read the pages, patches and names; build nothing
     #[arg(long)]
     pages: bool,
+    /// Not the exercises: prove that the steps lead from stage to stage, and that each one does what it says
+    #[arg(long, conflicts_with = "fast")]
+    steps: bool,
 }
 
 /// More would only wait for each other: most tests wait, and a build takes what there is.
@@ -45,6 +49,9 @@ pub(crate) fn verify(
     screen: &Screen,
     options: &Options,
 ) -> anyhow::Result<ExitCode> {
+    if options.steps {
+        return steps::verify(place, screen, &options.numbers, options.pages);
+    }
     let start = Instant::now();
     for number in &options.numbers {
         place.exercise(*number)?;

@@ -17,8 +17,30 @@ pub(super) fn only_used(manifest: &str, sources: &str) -> String {
     kept.collect::<Vec<_>>().join("\n")
 }
 
+/// The dependencies of several manifests that the sources use: those of the first, and what the others have besides.
+pub(crate) fn dependencies(manifests: &[String], sources: &str) -> String {
+    let mut tables: Vec<(String, Vec<String>)> = Vec::new();
+    for manifest in manifests.iter().map(|manifest| only_used(manifest, sources)) {
+        for section in sections(&manifest).iter().filter(|it| it.is_about_dependencies()) {
+            let place = tables.iter().position(|(head, _)| head == section.head());
+            let place = place.unwrap_or_else(|| {
+                tables.push((section.head().to_owned(), Vec::new()));
+                tables.len() - 1
+            });
+            for line in section.0.lines().filter(|line| *line != section.head()) {
+                if !tables[place].1.iter().any(|known| known == line) {
+                    tables[place].1.push(line.to_owned());
+                }
+            }
+        }
+    }
+    tables.retain(|(_, lines)| !lines.is_empty());
+    let tables = tables.iter().map(|(head, lines)| format!("{head}\n{}\n", lines.join("\n")));
+    tables.collect::<Vec<_>>().join("\n")
+}
+
 /// What manifests like these take from their workspace: the tables that they inherit, and the profiles.
-pub(super) fn workspace(manifest: &str, members: &[&str]) -> String {
+pub(crate) fn workspace(manifest: &str, members: &[&str]) -> String {
     let is_named = |name: &str| {
         let by = |line: &str| {
             line.starts_with(&format!("{name}.")) || line.starts_with(&format!("{name} "))
@@ -33,7 +55,12 @@ pub(super) fn workspace(manifest: &str, members: &[&str]) -> String {
         _ if section.is_about_dependencies() => section.with_only(is_named),
         _ => section.0.to_owned(),
     });
-    ours.collect::<Vec<_>>().join("\n")
+    // cargo warns of a profile for a package that is not there.
+    let is_of_a_stranger = |section: &String| match Section(section).package_of_profile() {
+        Some(package) => package != "*" && !is_named(package),
+        None => false,
+    };
+    ours.filter(|section| !is_of_a_stranger(section)).collect::<Vec<_>>().join("\n")
 }
 
 /// What tells cargo that all crates are in a folder. From `.cargo/config.toml`, a relative path begins beside `.cargo`.
@@ -61,6 +88,12 @@ fn sections(manifest: &str) -> Vec<Section<'_>> {
 impl Section<'_> {
     fn head(&self) -> &str {
         self.0.lines().find(|line| line.starts_with('[')).unwrap_or_default()
+    }
+
+    /// `[profile.dev.package.mio]` is about mio.
+    fn package_of_profile(&self) -> Option<&str> {
+        let (profile, package) = self.head().split_once(".package.")?;
+        profile.starts_with("[profile.").then(|| package.trim_matches(['"', ']']))
     }
 
     fn is_about_dependencies(&self) -> bool {
@@ -102,6 +135,26 @@ mod tests {
         let expected = "[workspace]\nresolver = \"3\"\nmembers = [\"common\"]\n\n# All.\n[workspace.dependencies]\n\
             common = { path = \"common\" }\n# A.\nmio = \"1\"\n\n[profile.dev]\ndebug = false\n";
         assert_eq!(workspace(manifest, &["[dependencies]\nmio.workspace = true\n"]), expected);
+    }
+
+    #[test]
+    fn a_workspace_has_no_profile_of_a_package_that_it_does_not_use() {
+        let manifest = "[workspace]\nresolver = \"3\"\n\n[profile.dev.package.\"*\"]\ndebug = false\n\n\
+            # Why.\n[profile.dev.package.mio]\ndebug = false\n\n[profile.dev.package.simulation]\nopt-level = 3\n";
+        let kept = workspace(manifest, &["mio.workspace = true\n"]);
+        assert!(kept.contains("package.mio]") && kept.contains("\"*\"]"), "{kept}");
+        assert!(!kept.contains("simulation") && !kept.contains("opt-level"), "{kept}");
+    }
+
+    #[test]
+    fn dependencies_of_several_manifests_are_listed_once() {
+        let first = "[package]\nname = \"a\"\n\n[dependencies]\ncommon.workspace = true\nmio.workspace = true\n";
+        let second = "[dependencies]\ncommon.workspace = true\n\n[target.x.dependencies]\nnix.workspace = true\n\n\
+            [dev-dependencies]\ntokio.workspace = true\n";
+        let expected = "[dependencies]\ncommon.workspace = true\nmio.workspace = true\n\n\
+            [target.x.dependencies]\nnix.workspace = true\n";
+        let manifests = [first, second].map(str::to_owned);
+        assert_eq!(dependencies(&manifests, "common::a mio::b nix::c"), expected);
     }
 
     #[test]

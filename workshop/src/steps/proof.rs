@@ -1,0 +1,448 @@
+//! `verify --steps`: does every step do what it says?
+//!
+//! First what can be read: the patches lead from stage to stage, each has a head, and none is too large. Then all steps are
+//! built, in one workspace below `target`, and tested: the unit tests and the contract of each are green, and what is new
+//! in a contract is red on the step before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use super::NONE;
+use super::chain::{CONTRACT, Chain, Pair, sentences};
+use super::package::{Package, tables, title};
+use crate::exercises::{
+    Built, Number, Place, Program, Screen, Sources, Test, Verdict, run_cargo, say, write,
+};
+use crate::new::{cargo, read, settle_lock};
+
+/// More would only wait for each other: most tests wait, and the processor has much to do in between.
+const LANES: usize = 2;
+
+const THREADS: &str = "--test-threads=8";
+
+/// A contract takes a minute at most on a machine that does nothing else.
+const DEADLINE: Duration = Duration::from_secs(240);
+
+/// What is red waits for a moment, and not for a minute.
+const RED_DEADLINE: Duration = Duration::from_secs(90);
+
+/// A sentence that is red waits for a server that never does what it should. In milliseconds.
+const PATIENCE_MS: &str = "3000";
+
+/// The sentences that are new, run against the step before.
+const NEXT: &str = "tests/next.rs";
+
+/// Proves all steps, or these. Exit code 0: all is as they say.
+pub(crate) fn verify(
+    place: &Place,
+    screen: &Screen,
+    numbers: &[Number],
+    only_read: bool,
+) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let chains = Chain::all(&place.root)?;
+    for number in numbers {
+        Chain::with(&place.root, *number)?;
+    }
+    if chains.is_empty() {
+        say!("{NONE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (proven, mut faults) = read_all(&place.root, &chains);
+    if !only_read {
+        let proofs = proofs(&proven, numbers);
+        faults.extend(prove_all(place, screen, &proven, proofs)?);
+    }
+    for fault in &faults {
+        say!("{} {fault}", screen.bad("off:", 0));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    if faults.is_empty() {
+        say!("{} All steps are as they say. {seconds:.0} s.", screen.good("ok:", 0));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{} thing(s) are not as the steps say. {seconds:.0} s.", faults.len());
+    Ok(ExitCode::FAILURE)
+}
+
+/// A chain that leads to its stage, and the sources on the way.
+struct Proven<'a> {
+    chain: &'a Chain,
+    states: Vec<Sources>,
+}
+
+/// What can be said without building anything.
+fn read_all<'a>(root: &Path, chains: &'a [Chain]) -> (Vec<Proven<'a>>, Vec<String>) {
+    let (mut proven, mut faults) = (Vec::new(), Vec::new());
+    for chain in chains {
+        match chain.proven_here(root) {
+            Ok(states) => {
+                let pairs = chain.pairs(&states);
+                let sizes = pairs.filter_map(|pair| Some((pair.step.number, pair.size().fault()?)));
+                faults.extend(sizes.map(|(number, fault)| format!("{number}: {fault}")));
+                proven.push(Proven { chain, states });
+            }
+            Err(error) => faults.push(format!("{error:#}")),
+        }
+    }
+    (proven, faults)
+}
+
+/// A step to be built and tested.
+struct Proof<'a> {
+    pair: Pair<'a>,
+    name: String,
+    name_before: String,
+    /// Its contract is that of the stage, which the stage's own tests run.
+    is_stage: bool,
+}
+
+/// The steps that are wanted, in the order in which they are to be taken: from the end.
+fn proofs<'a>(proven: &'a [Proven<'a>], numbers: &[Number]) -> Vec<Proof<'a>> {
+    let mut proofs = Vec::new();
+    for Proven { chain, states } in proven {
+        for pair in chain.pairs(states) {
+            let Number { chapter, index } = pair.step.number;
+            let [name, name_before] = [index, index - 1].map(|index| name(chapter, index));
+            let is_stage = chain.stage_of(pair.step).is_some();
+            proofs.push(Proof { pair, name, name_before, is_stage });
+        }
+    }
+    proofs.retain(|proof| numbers.is_empty() || numbers.contains(&proof.pair.step.number));
+    proofs
+}
+
+/// Not the name that a learner's copy of the step has: both are built in one folder.
+fn name(chapter: u32, index: u32) -> String {
+    format!("proof-{chapter}-{index}")
+}
+
+/// Builds and tests, in lanes of their own. Prints a line for each step, and returns what is off.
+fn prove_all(
+    place: &Place,
+    screen: &Screen,
+    proven: &[Proven<'_>],
+    proofs: Vec<Proof<'_>>,
+) -> anyhow::Result<Vec<String>> {
+    let root = place.memory().join("steps");
+    lay_out(place, &root, proven)?;
+    say!("building {} steps …", proofs.len());
+    let programs = Programs::build(place, &root, &proofs)?;
+    say!("{:>5}  {:<44}  lines  hunks  seconds", "", "step");
+    let (proofs, faults) = (Mutex::new(proofs), Mutex::new(Vec::new()));
+    let lane = || -> anyhow::Result<()> {
+        loop {
+            let Some(proof) = locked(&proofs).pop() else { return Ok(()) };
+            let off = proof.run(screen, &programs)?;
+            locked(&faults).extend(off);
+        }
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().try_for_each(|lane| lane.join().expect("a lane does not panic"))
+    })?;
+    Ok(faults.into_inner().unwrap_or_default())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Writes the workspace: a package for each state of each chain. What is the same is left alone, so that cargo need not
+/// build it again.
+fn lay_out(place: &Place, root: &Path, proven: &[Proven<'_>]) -> anyhow::Result<()> {
+    let mut members = BTreeMap::new();
+    for Proven { chain, states } in proven {
+        let new: Vec<_> = chain.pairs(states).map(|pair| pair.new_sentences()).collect();
+        for (index, state) in states.iter().enumerate() {
+            let name = name(chain.chapter, index as u32);
+            let title = index.checked_sub(1).map(|index| title(&chain.steps[index]));
+            let title = title.unwrap_or_else(|| chain.from.clone());
+            let package = Package::new(&place.root, chain, &name, &title, state)?;
+            let mut sources = Sources::default();
+            for (path, text) in package.files() {
+                sources.add(&format!("{name}/{}", path.display()), &text);
+            }
+            if let Some(next) = new.get(index).filter(|next| !next.is_empty()) {
+                let contract = states[index + 1].text(CONTRACT).unwrap_or_default();
+                sources.add(&format!("{name}/{NEXT}"), &contract_of(contract, &name, next));
+            }
+            sources.put(root, &name)?;
+            write_if_new(&root.join(&name).join("Cargo.toml"), &package.manifest)?;
+            members.insert(name, package.manifest);
+        }
+    }
+    remove_strangers(root, &members)?;
+    let names = members.keys().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let common = place.root.join("common");
+    let common_manifest = read(&place.root, "common/Cargo.toml")?;
+    let mut manifests: Vec<_> = members.values().map(String::as_str).collect();
+    manifests.push(&common_manifest);
+    let common = common.to_str().context("cargo needs a path in UTF-8")?;
+    write_if_new(&root.join("Cargo.toml"), &tables(&place.root, &manifests, &names, common)?)?;
+    write(&root.join("Cargo.lock"), &read(&place.root, "Cargo.lock")?)?;
+    settle_lock(root)
+}
+
+/// A contract of only these sentences, for the systems for which that one is.
+fn contract_of(contract: &str, name: &str, sentences: &[&str]) -> String {
+    let system = contract.lines().filter(|line| line.starts_with("#![cfg("));
+    let system: String = system.map(|line| format!("{line}\n\n")).collect();
+    let list: String = sentences.iter().map(|name| format!("    {name},\n")).collect();
+    let exe = format!("env!(\"CARGO_BIN_EXE_{name}\")");
+    format!(
+        "//! What the next step can do.\n\n{system}common::testkit::contract! {{\n    {exe};\n\n{list}}}\n"
+    )
+}
+
+fn write_if_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    match fs::read_to_string(path) {
+        Ok(old) if old == text => Ok(()),
+        _ => write(path, text),
+    }
+}
+
+/// Packages of an earlier run that no chain has any more.
+fn remove_strangers(root: &Path, members: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let is_known = members.contains_key(&*entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() && !is_known {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What was built of each package.
+struct Programs {
+    root: PathBuf,
+    built: Built,
+}
+
+impl Programs {
+    /// Builds the steps, and those before them.
+    fn build(place: &Place, root: &Path, proofs: &[Proof<'_>]) -> anyhow::Result<Self> {
+        let mut command: Command = cargo(root);
+        command.args(["build", "--bins", "--tests", "--keep-going", "--locked"]);
+        command.args(["--message-format=json", "--color=never"]).stdin(Stdio::null());
+        let names = proofs.iter().flat_map(|proof| [&proof.name, &proof.name_before]);
+        for name in names.collect::<BTreeSet<_>>() {
+            command.args(["-p", name.as_str()]);
+        }
+        // A quiet cargo does not say that it waits.
+        command.env("CARGO_TARGET_DIR", place.built()).env("CARGO_TERM_QUIET", "false");
+        let built = run_cargo(command)?;
+        let is_known = built.succeeded || !built.diagnostics.is_empty();
+        ensure!(is_known, "cargo cannot build the steps:\n{}", built.said.trim_end());
+        Ok(Self { root: root.to_owned(), built })
+    }
+
+    fn manifest(&self, package: &str) -> PathBuf {
+        self.root.join(package).join("Cargo.toml")
+    }
+
+    /// What the compiler says of those targets of a package.
+    fn diagnostics(&self, package: &str, is_asked: impl Fn(&str) -> bool) -> BTreeSet<&str> {
+        let manifest = self.manifest(package);
+        let ours = self.built.diagnostics.iter();
+        let ours = ours.filter(|it| it.manifest == manifest && is_asked(&it.target));
+        // Of the program twice: it is compiled to be run, and for its unit tests.
+        ours.map(|it| it.rendered.trim()).collect()
+    }
+
+    /// A test of a package. The unit tests have the package's name. `None`: it does not compile.
+    fn test(&self, package: &str, target: &str) -> Option<Test> {
+        let manifest = self.manifest(package);
+        let is_it = |program: &&Program| {
+            program.is_test && program.manifest == manifest && program.target == target
+        };
+        let exe = self.built.programs.iter().find(is_it)?.exe.clone();
+        let (package, args) = (self.root.join(package), vec![THREADS.to_owned()]);
+        Some(Test { exe, package, args, named: 0, patience_ms: None, ends_early: false })
+    }
+}
+
+impl Proof<'_> {
+    /// Runs the tests of the step, and what is new in it on the step before. Prints a line, and returns what is off.
+    fn run(&self, screen: &Screen, programs: &Programs) -> anyhow::Result<Vec<String>> {
+        let start = Instant::now();
+        let mut off = Vec::new();
+        let said = programs.diagnostics(&self.name, |target| target != "next");
+        off.extend(said.into_iter().map(|said| format!("the compiler says\n{said}")));
+        let mut again = self.must_be_green(programs, &self.name, &mut off)?;
+        if !self.is_stage {
+            again |= self.must_be_green(programs, "contract", &mut off)?;
+        }
+        self.news_must_be_red(programs, &mut off)?;
+        let word = match (off.is_empty(), again) {
+            (true, false) => screen.good("ok", 0),
+            (true, true) => screen.good("ok at the second try", 0),
+            (false, _) => screen.bad("off", 0),
+        };
+        say!(
+            "{}  {:>7.1}  {word}{}",
+            self.row(),
+            start.elapsed().as_secs_f64(),
+            self.sentences(screen)
+        );
+        let number = self.pair.step.number;
+        Ok(off.into_iter().map(|fault| format!("{number}: {fault}")).collect())
+    }
+
+    /// Number, title, size.
+    fn row(&self) -> String {
+        let (step, size) = (self.pair.step, self.pair.size());
+        let (number, title) = (step.number.to_string(), &step.title);
+        format!("{number:>5}  {title:<44}  {:>5}  {:>5}", size.lines, size.hunks)
+    }
+
+    /// What became true, and what is no longer.
+    fn sentences(&self, screen: &Screen) -> String {
+        let line = |what: &str, names: Vec<&str>| match names.is_empty() {
+            true => String::new(),
+            false => format!("\n       {}", screen.dim(&format!("{what}: {}", names.join(", ")))),
+        };
+        let (new, lifted) = (self.pair.new_sentences(), self.pair.lifted_sentences());
+        line("new", new) + &line("lifted", lifted)
+    }
+
+    /// Returns whether a second try was needed: two lanes share the machine, and some sentences are about time.
+    fn must_be_green(
+        &self,
+        programs: &Programs,
+        target: &str,
+        off: &mut Vec<String>,
+    ) -> anyhow::Result<bool> {
+        // Where it does not compile, the compiler has said so.
+        let Some(mut test) = programs.test(&self.name, target) else { return Ok(false) };
+        let run = test.run(DEADLINE)?;
+        if run.verdict == Verdict::Green {
+            return Ok(false);
+        }
+        let first = Outcomes::of(&run.output);
+        let mut missing = first.failed.clone();
+        if target == "contract" {
+            let all = sentences(self.pair.after).into_iter().map(str::to_owned);
+            missing.extend(all.filter(|name| !first.passed.contains(name)));
+        }
+        if missing.is_empty() {
+            off.push(format!("{target} came to no end: {:?}", run.verdict));
+            return Ok(false);
+        }
+        test.args = vec!["--test-threads=1".to_owned(), "--exact".to_owned()];
+        test.args.extend(missing.iter().cloned());
+        let run = test.run(DEADLINE)?;
+        let second = Outcomes::of(&run.output);
+        for name in missing.iter().filter(|name| !second.passed.contains(*name)) {
+            off.push(format!("{name} is red, twice{}", why(&run.output, name)));
+        }
+        Ok(true)
+    }
+
+    fn news_must_be_red(&self, programs: &Programs, off: &mut Vec<String>) -> anyhow::Result<()> {
+        let news = self.pair.new_sentences();
+        if news.is_empty() {
+            return Ok(());
+        }
+        let Some(mut test) = programs.test(&self.name_before, "next") else {
+            let said = programs.diagnostics(&self.name_before, |target| target == "next");
+            let said = said.into_iter().collect::<Vec<_>>().join("\n");
+            off.push(format!("what is new cannot be tried on the step before\n{said}"));
+            return Ok(());
+        };
+        test.patience_ms = Some(PATIENCE_MS);
+        let outcomes = Outcomes::of(&test.run(RED_DEADLINE)?.output);
+        for name in news {
+            if outcomes.passed.contains(name) {
+                if !is_red_once(&mut test, name)? {
+                    off.push(format!("{name} is new here, and is true of the step before"));
+                }
+            } else if !outcomes.failed.contains(name) {
+                off.push(format!("{name} came to no end on the step before"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a sentence that was green is red at another time. A promise that is kept by chance is none.
+fn is_red_once(test: &mut Test, name: &str) -> anyhow::Result<bool> {
+    const TRIES: usize = 4;
+    test.args = ["--exact", name].map(str::to_owned).to_vec();
+    for _ in 0..TRIES {
+        if Outcomes::of(&test.run(RED_DEADLINE)?.output).failed.contains(name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How each test ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcomes {
+    passed: BTreeSet<String>,
+    failed: BTreeSet<String>,
+}
+
+impl Outcomes {
+    fn of(output: &str) -> Self {
+        let mut outcomes = Self::default();
+        for line in output.lines() {
+            let Some((name, end)) =
+                line.strip_prefix("test ").and_then(|it| it.split_once(" ... "))
+            else {
+                continue;
+            };
+            match end {
+                "ok" => outcomes.passed.insert(name.to_owned()),
+                "FAILED" => outcomes.failed.insert(name.to_owned()),
+                _ => false,
+            };
+        }
+        outcomes
+    }
+}
+
+/// What a test said last, behind a colon. Empty: it did not come to that.
+fn why(output: &str, name: &str) -> String {
+    const LINES: usize = 6;
+    let head = format!("---- {name} stdout ----");
+    let said = output.lines().skip_while(|line| *line != head).skip(1);
+    let said = said.take_while(|line| !line.starts_with("---- ")).filter(|line| !line.is_empty());
+    said.take(LINES).map(|line| format!("\n    {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "running 3 tests\ntest a ... ok\ntest b ... FAILED\ntest c has been running for over 60 seconds\n\n\
+        failures:\n\n---- b stdout ----\n\nthread 'b' panicked:\nno bytes\n\n---- d stdout ----\nother\n";
+
+    #[test]
+    fn the_outcome_of_each_test_is_read_from_what_it_says() {
+        let [a, b] = ["a", "b"].map(|name| BTreeSet::from([name.to_owned()]));
+        assert_eq!(Outcomes::of(OUTPUT), Outcomes { passed: a, failed: b });
+        assert_eq!(why(OUTPUT, "b"), "\n    thread 'b' panicked:\n    no bytes");
+        assert_eq!(why(OUTPUT, "c"), "");
+    }
+
+    #[test]
+    fn a_contract_of_new_sentences_is_for_the_same_systems() {
+        let contract = "//! What.\n\n#![cfg(target_os = \"linux\")]\n\ncontract! {}\n";
+        let text = contract_of(contract, "proof-4-0", &["is_kept", "echoes"]);
+        assert_eq!(
+            text,
+            "//! What the next step can do.\n\n#![cfg(target_os = \"linux\")]\n\n\
+             common::testkit::contract! {\n    env!(\"CARGO_BIN_EXE_proof-4-0\");\n\n    is_kept,\n    echoes,\n}\n"
+        );
+    }
+}
