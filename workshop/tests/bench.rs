@@ -38,6 +38,18 @@ fn a_session_prints_a_table_and_keeps_the_results() {
     assert_eq!(String::from_utf8(again.stdout).unwrap(), printed);
 }
 
+/// Without a server: the book's tables cannot differ from its results, nor stay behind them.
+#[test]
+fn the_tables_of_the_book_are_the_results_that_were_kept() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let output = bench(&["--from"]).arg(docs.join("measurements.json")).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let kept = fs::read_to_string(docs.join("measurements-tables.md")).unwrap();
+    let differs = printed.lines().zip(kept.lines()).find(|(printed, kept)| printed != kept);
+    assert_eq!(differs, None, "run `bench --from docs/measurements.json`");
+    assert_eq!(printed.lines().count(), kept.lines().count());
+}
+
 #[test]
 fn results_that_cannot_be_written_are_not_measured() {
     let folder = env::temp_dir();
