@@ -358,10 +358,7 @@ fn a_step_that_does_not_do_what_it_says_is_named() {
         checkout.change(file, "\"name bye \"", "\"nothing \"");
     }
     let told = checkout.fails(&["verify", "--steps", "2.1"]);
-    assert!(
-        told.contains("2.1: says_its_name is red, twice") && told.contains("no name"),
-        "{told}"
-    );
+    assert!(told.contains("2.1: says_its_name is red\n") && told.contains("no name"), "{told}");
     assert!(!told.contains("2.2"), "{told}");
 }
 

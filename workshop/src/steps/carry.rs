@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use diffy::patch_set::{FileOperation, ParseOptions, PatchSet};
 
-use super::NONE;
 use super::blocks::{Block, blocks, lines, refit};
 use super::chain::{Chain, Step, stage_sources};
 use super::size::Size;
+use super::{NONE, unified};
 use crate::exercises::{Screen, Sources, say, write};
 
 /// Carries what has changed through every chain. Exit code 1: some of it does not fit, and that chain is as before.
@@ -70,15 +70,30 @@ fn carried(chain: &Chain, first: Sources, last: &Sources) -> Result<Carried, Vec
     distribute(chain, &mut states, last, &mut said);
     let mut steps = chain.steps.clone();
     for (step, pair) in steps.iter_mut().zip(states.windows(2)) {
-        step.patch = pair[0].patch_to(&pair[1]);
-        if step.patch.is_empty() {
+        let patch = unified::patch(&pair[0], &pair[1]);
+        if patch.is_empty() {
             return Err(vec![format!("{}: changes nothing any more", step.number)]);
+        }
+        // One that says the same stays as it is, with the words that git adds.
+        if plain(&patch) != plain(&step.patch) {
+            step.patch = patch;
         }
         if let Some(fault) = Size::between(&pair[0], &pair[1]).fault() {
             said.push(format!("{}: {fault}", step.number));
         }
     }
     Ok(Carried { steps, said })
+}
+
+/// A patch without what only git knows: modes, hashes, the function that a hunk is in.
+fn plain(patch: &str) -> Vec<&str> {
+    const OF_GIT: [&str; 4] = ["diff --git ", "index ", "new file mode ", "deleted file mode "];
+    let without_function = |line| match str::find(line, " @@").filter(|_| line.starts_with("@@ ")) {
+        Some(end) => &line[..end],
+        None => line.trim_end_matches(' '),
+    };
+    let ours = |line: &&str| !OF_GIT.iter().any(|words| line.starts_with(words));
+    patch.lines().filter(ours).map(without_function).collect()
 }
 
 /// The sources before the first step and behind each one, with a patch of each that may have moved.
@@ -265,6 +280,21 @@ mod tests {
         let (from, to) = ("    end();\n", "    end();\n    new_end();\n");
         let (states, said) = check(with(&old[0], from, to), &with(&old[3], from, to));
         assert!(states.iter().all(|state| has(state, to)) && said.is_empty(), "{said:?}");
+    }
+
+    #[test]
+    fn a_patch_that_says_the_same_stays_as_git_has_made_it() {
+        let old = states();
+        let mut chain = chain(&old);
+        for step in &mut chain.steps {
+            let end = step.patch.find(" @@\n").unwrap() + 3;
+            step.patch.insert_str(end, " fn main() {");
+            step.patch.insert_str(0, "diff --git a/src/main.rs b/src/main.rs\nindex 1..2 100644\n");
+        }
+        let steps =
+            carried(&chain, old[0].clone(), &with(&old[3], "three()", "three(3)")).unwrap().steps;
+        assert_eq!(steps[..2], chain.steps[..2]);
+        assert_ne!(steps[2], chain.steps[2]);
     }
 
     #[test]

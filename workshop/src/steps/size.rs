@@ -2,6 +2,7 @@
 
 use diffy::Line;
 
+use super::unified::Hunk;
 use crate::exercises::Sources;
 
 /// Of code. With more, a step is read as a whole new file.
@@ -33,9 +34,10 @@ impl Size {
 
     fn of(old: &str, new: &str) -> Self {
         let mut size = Self::default();
-        for hunk in diffy::create_patch(old, new).hunks() {
+        let patch = diffy::create_patch(old, new);
+        for hunk in Hunk::all(&patch) {
             let (mut added, mut removed) = (0, 0);
-            for line in hunk.lines() {
+            for line in hunk.lines {
                 match line {
                     Line::Insert(line) => added += usize::from(is_code(line)),
                     Line::Delete(line) => removed += usize::from(is_code(line)),
