@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use diffy::patch_set::{FileOperation, ParseOptions, PatchSet};
+use diffy::patch_set::{FileOperation, FilePatch, ParseOptions, PatchSet};
 
 use super::blocks::{Block, blocks, lines, refit};
 use super::chain::{Chain, Step, stage_sources};
@@ -74,8 +74,7 @@ fn carried(chain: &Chain, first: Sources, last: &Sources) -> Result<Carried, Vec
         if patch.is_empty() {
             return Err(vec![format!("{}: changes nothing any more", step.number)]);
         }
-        // One that says the same stays as it is, with the words that git adds.
-        if plain(&patch) != plain(&step.patch) {
+        if !is_right(&step.patch, &pair[0], &pair[1]) {
             step.patch = patch;
         }
         if let Some(fault) = Size::between(&pair[0], &pair[1]).fault() {
@@ -85,15 +84,20 @@ fn carried(chain: &Chain, first: Sources, last: &Sources) -> Result<Carried, Vec
     Ok(Carried { steps, said })
 }
 
-/// A patch without what only git knows: modes, hashes, the function that a hunk is in.
-fn plain(patch: &str) -> Vec<&str> {
-    const OF_GIT: [&str; 4] = ["diff --git ", "index ", "new file mode ", "deleted file mode "];
-    let without_function = |line| match str::find(line, " @@").filter(|_| line.starts_with("@@ ")) {
-        Some(end) => &line[..end],
-        None => line.trim_end_matches(' '),
+/// Whether a patch leads from one state to the next, and names the lines at which it does: there is more than one way to
+/// write a patch, and a patch that is right stays as it is.
+fn is_right(patch: &str, before: &Sources, after: &Sources) -> bool {
+    let stands = |file: &FilePatch<'_, str>| match (file.operation(), file.patch().as_text()) {
+        (FileOperation::Modify { original, .. }, Some(patch)) => {
+            let path = original.strip_prefix("a/").unwrap_or(original);
+            let text = lines(before.text(path).unwrap_or_default());
+            blocks(patch).iter().all(|block| block.stands_in(&text))
+        }
+        (_, text) => text.is_some(),
     };
-    let ours = |line: &&str| !OF_GIT.iter().any(|words| line.starts_with(words));
-    patch.lines().filter(ours).map(without_function).collect()
+    let mut files = PatchSet::parse(patch, ParseOptions::unidiff());
+    before.with(patch).is_ok_and(|with| with == *after)
+        && files.all(|file| file.is_ok_and(|file| stands(&file)))
 }
 
 /// The sources before the first step and behind each one, with a patch of each that may have moved.
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_that_says_the_same_stays_as_git_has_made_it() {
+    fn a_patch_that_is_right_stays_as_git_has_made_it() {
         let old = states();
         let mut chain = chain(&old);
         for step in &mut chain.steps {
@@ -295,6 +299,10 @@ mod tests {
             carried(&chain, old[0].clone(), &with(&old[3], "three()", "three(3)")).unwrap().steps;
         assert_eq!(steps[..2], chain.steps[..2]);
         assert_ne!(steps[2], chain.steps[2]);
+        // A patch whose lines have moved is written anew, with their new numbers.
+        let longer = |state: &Sources| with(state, "fn main", "// Why.\nfn main");
+        let steps = carried(&chain, longer(&old[0]), &longer(&old[3])).unwrap().steps;
+        assert!(steps.iter().zip(&chain.steps).all(|(new, old)| new.patch != old.patch));
     }
 
     #[test]

@@ -34,8 +34,7 @@ impl Size {
 
     fn of(old: &str, new: &str) -> Self {
         let mut size = Self::default();
-        let patch = diffy::create_patch(old, new);
-        for hunk in Hunk::all(&patch) {
+        for hunk in Hunk::all(old, new) {
             let (mut added, mut removed) = (0, 0);
             for line in hunk.lines {
                 match line {
@@ -98,6 +97,7 @@ mod tests {
     fn a_file_that_comes_or_goes_is_one_hunk() {
         check(&[], &[("src/a.rs", "a\nb\n// c\n")], 2, 1);
         check(&[("src/a.rs", "a\nb\n")], &[], 2, 1);
+        check(&[], &[("src/a.rs", "// c\n")], 0, 1);
     }
 
     #[test]
