@@ -292,6 +292,26 @@ fn a_step_that_has_changed_is_put_again_where_you_have_not() {
     assert!(checkout.read(".workshop/steps/2.2/src/main.rs").contains("good bye"));
 }
 
+/// The steps are between the stages as they were given.
+#[test]
+fn an_exercise_that_you_are_at_changes_no_step() {
+    let checkout = Checkout::new("exercise");
+    let pages = [
+        ("1.1", include_str!("../../docs/src/exercises/1.1.md"), "stage1-blocking"),
+        ("2.1", include_str!("../../docs/src/exercises/2.1.md"), "stage2-threads"),
+    ];
+    for (number, page, _) in pages {
+        checkout.write(&format!("docs/src/exercises/{number}.md"), page);
+    }
+    checkout.succeeds(&["list"]);
+    for (_, _, stage) in pages {
+        checkout.change(&format!("{stage}/src/main.rs"), HELLO, "    print!(\"mine \");\n");
+        checkout.succeeds(&["step", "2.1"]);
+        let main = checkout.read(&format!("{PUT}/src/main.rs"));
+        assert!(main.contains("hello") && !main.contains("mine"), "{main}");
+    }
+}
+
 // ---- what there is, and what it changes
 
 #[test]
@@ -358,10 +378,7 @@ fn a_step_that_does_not_do_what_it_says_is_named() {
         checkout.change(file, "\"name bye \"", "\"nothing \"");
     }
     let told = checkout.fails(&["verify", "--steps", "2.1"]);
-    assert!(
-        told.contains("2.1: says_its_name is red, twice") && told.contains("no name"),
-        "{told}"
-    );
+    assert!(told.contains("2.1: says_its_name is red\n") && told.contains("no name"), "{told}");
     assert!(!told.contains("2.2"), "{told}");
 }
 

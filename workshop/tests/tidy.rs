@@ -412,6 +412,33 @@ fn every_sentence_of_the_contract_is_true_of_some_stage() {
     }
 }
 
+/// Each has a head with all its words, and none is too large. `verify --steps` also builds and runs them.
+#[test]
+fn the_steps_lead_from_stage_to_stage() {
+    tool(&["verify", "--steps", "--pages"]);
+}
+
+#[test]
+fn the_table_of_steps_is_what_the_patches_are() {
+    let text = read("ARCHITECTURE.md");
+    let rows = text.lines().skip_while(|line| *line != "| step | idea | lines | hunks |").skip(2);
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    let expected = tool(&["step", "--table"]);
+    let expected: Vec<_> = expected.lines().collect();
+    assert_eq!(rows, expected, "`step --table` prints the rows that belong into ARCHITECTURE.md");
+}
+
+/// What our tool says of this checkout.
+#[track_caller]
+fn tool(args: &[&str]) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_workshop"));
+    let output = command.args(args).current_dir(root()).output().expect("cannot start the tool");
+    let [said, errors] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{args:?}: {said}{errors}");
+    said
+}
+
 #[test]
 fn ci_runs_the_command_that_the_readme_gives() {
     assert!(read("README.md").contains("$ cargo test --workspace\n"));

@@ -111,6 +111,15 @@ impl Block {
         windows.filter(|(_, window)| fits(window)).map(|(at, _)| at + before.len()).collect()
     }
 
+    /// Whether the text has its lines at the place that it names.
+    pub(super) fn stands_in(&self, text: &[String]) -> bool {
+        let wanted = self.before.iter().chain(&self.old).chain(&self.after);
+        let len = self.before.len() + self.old.len() + self.after.len();
+        let start = self.at.checked_sub(self.before.len());
+        let there = start.and_then(|start| text.get(start..start + len));
+        there.is_some_and(|there| there.iter().eq(wanted))
+    }
+
     /// The one place at which a third of the lines are others, at most: one that is replaced anyway, or one around it.
     fn nearly(&self, text: &[String], from: usize) -> Option<Fit> {
         let wanted: Vec<_> = self.before.iter().chain(&self.old).chain(&self.after).collect();

@@ -7,12 +7,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use diffy::patch_set::{FileOperation, ParseOptions, PatchSet};
+use diffy::patch_set::{FileOperation, FilePatch, ParseOptions, PatchSet};
 
-use super::NONE;
 use super::blocks::{Block, blocks, lines, refit};
 use super::chain::{Chain, Step, stage_sources};
 use super::size::Size;
+use super::{NONE, unified};
 use crate::exercises::{Screen, Sources, say, write};
 
 /// Carries what has changed through every chain. Exit code 1: some of it does not fit, and that chain is as before.
@@ -70,15 +70,34 @@ fn carried(chain: &Chain, first: Sources, last: &Sources) -> Result<Carried, Vec
     distribute(chain, &mut states, last, &mut said);
     let mut steps = chain.steps.clone();
     for (step, pair) in steps.iter_mut().zip(states.windows(2)) {
-        step.patch = pair[0].patch_to(&pair[1]);
-        if step.patch.is_empty() {
+        let patch = unified::patch(&pair[0], &pair[1]);
+        if patch.is_empty() {
             return Err(vec![format!("{}: changes nothing any more", step.number)]);
+        }
+        if !is_right(&step.patch, &pair[0], &pair[1]) {
+            step.patch = patch;
         }
         if let Some(fault) = Size::between(&pair[0], &pair[1]).fault() {
             said.push(format!("{}: {fault}", step.number));
         }
     }
     Ok(Carried { steps, said })
+}
+
+/// Whether a patch leads from one state to the next, and names the lines at which it does: there is more than one way to
+/// write a patch, and a patch that is right stays as it is.
+fn is_right(patch: &str, before: &Sources, after: &Sources) -> bool {
+    let stands = |file: &FilePatch<'_, str>| match (file.operation(), file.patch().as_text()) {
+        (FileOperation::Modify { original, .. }, Some(patch)) => {
+            let path = original.strip_prefix("a/").unwrap_or(original);
+            let text = lines(before.text(path).unwrap_or_default());
+            blocks(patch).iter().all(|block| block.stands_in(&text))
+        }
+        (_, text) => text.is_some(),
+    };
+    let mut files = PatchSet::parse(patch, ParseOptions::unidiff());
+    before.with(patch).is_ok_and(|with| with == *after)
+        && files.all(|file| file.is_ok_and(|file| stands(&file)))
 }
 
 /// The sources before the first step and behind each one, with a patch of each that may have moved.
@@ -265,6 +284,25 @@ mod tests {
         let (from, to) = ("    end();\n", "    end();\n    new_end();\n");
         let (states, said) = check(with(&old[0], from, to), &with(&old[3], from, to));
         assert!(states.iter().all(|state| has(state, to)) && said.is_empty(), "{said:?}");
+    }
+
+    #[test]
+    fn a_patch_that_is_right_stays_as_git_has_made_it() {
+        let old = states();
+        let mut chain = chain(&old);
+        for step in &mut chain.steps {
+            let end = step.patch.find(" @@\n").unwrap() + 3;
+            step.patch.insert_str(end, " fn main() {");
+            step.patch.insert_str(0, "diff --git a/src/main.rs b/src/main.rs\nindex 1..2 100644\n");
+        }
+        let steps =
+            carried(&chain, old[0].clone(), &with(&old[3], "three()", "three(3)")).unwrap().steps;
+        assert_eq!(steps[..2], chain.steps[..2]);
+        assert_ne!(steps[2], chain.steps[2]);
+        // A patch whose lines have moved is written anew, with their new numbers.
+        let longer = |state: &Sources| with(state, "fn main", "// Why.\nfn main");
+        let steps = carried(&chain, longer(&old[0]), &longer(&old[3])).unwrap().steps;
+        assert!(steps.iter().zip(&chain.steps).all(|(new, old)| new.patch != old.patch));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod folder;
 mod package;
 mod proof;
 mod size;
+mod unified;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -136,19 +136,62 @@ fn prove_all(
     say!("building {} steps …", proofs.len());
     let programs = Programs::build(place, &root, &proofs)?;
     say!("{:>5}  {:<44}  lines  hunks  seconds", "", "step");
-    let (proofs, faults) = (Mutex::new(proofs), Mutex::new(Vec::new()));
+    let (proofs, seen) = (Mutex::new(proofs), Mutex::new(Seen::default()));
     let lane = || -> anyhow::Result<()> {
         loop {
             let Some(proof) = locked(&proofs).pop() else { return Ok(()) };
-            let off = proof.run(screen, &programs)?;
-            locked(&faults).extend(off);
+            let Seen { off, doubtful } = proof.run(screen, &programs)?;
+            locked(&seen).off.extend(off);
+            locked(&seen).doubtful.extend(doubtful);
         }
     };
     thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
         lanes.into_iter().try_for_each(|lane| lane.join().expect("a lane does not panic"))
     })?;
-    Ok(faults.into_inner().unwrap_or_default())
+    let Seen { mut off, doubtful } = seen.into_inner().unwrap_or_default();
+    for doubtful in doubtful {
+        off.extend(doubtful.try_again(screen)?);
+    }
+    Ok(off)
+}
+
+/// What the tests of steps have shown.
+#[derive(Default)]
+struct Seen {
+    off: Vec<String>,
+    doubtful: Vec<Doubtful>,
+}
+
+/// Tests that were red beside another lane, which no learner has. They are tried again when nothing else runs.
+struct Doubtful {
+    number: Number,
+    test: Test,
+    names: BTreeSet<String>,
+}
+
+impl Doubtful {
+    /// Returns what is red at the second try and at the third one.
+    fn try_again(mut self, screen: &Screen) -> anyhow::Result<Vec<String>> {
+        const TRIES: usize = 2;
+        let number = self.number.to_string();
+        let mut output = String::new();
+        for _ in 0..TRIES {
+            self.test.args = ["--exact", "--test-threads=1"].map(str::to_owned).to_vec();
+            self.test.args.extend(self.names.iter().cloned());
+            output = self.test.run(DEADLINE)?.output;
+            for name in Outcomes::of(&output).passed {
+                self.names.remove(&name);
+                say!("{number:>5}  {name}: {}", screen.good("ok alone", 0));
+            }
+            if self.names.is_empty() {
+                break;
+            }
+        }
+        let red = self.names.iter();
+        let red = red.map(|name| format!("{number}: {name} is red{}", why(&output, name)));
+        Ok(red.collect())
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -254,8 +297,9 @@ impl Programs {
         let manifest = self.manifest(package);
         let ours = self.built.diagnostics.iter();
         let ours = ours.filter(|it| it.manifest == manifest && is_asked(&it.target));
-        // Of the program twice: it is compiled to be run, and for its unit tests.
-        ours.map(|it| it.rendered.trim()).collect()
+        // Of the program twice: it is compiled to be run, and for its unit tests. The rest only counts them.
+        let is_one = |said: &&str| said.contains("\n");
+        ours.map(|it| it.rendered.trim()).filter(is_one).collect()
     }
 
     /// A test of a package. The unit tests have the package's name. `None`: it does not compile.
@@ -272,29 +316,25 @@ impl Programs {
 
 impl Proof<'_> {
     /// Runs the tests of the step, and what is new in it on the step before. Prints a line, and returns what is off.
-    fn run(&self, screen: &Screen, programs: &Programs) -> anyhow::Result<Vec<String>> {
-        let start = Instant::now();
-        let mut off = Vec::new();
+    fn run(&self, screen: &Screen, programs: &Programs) -> anyhow::Result<Seen> {
+        let (start, number) = (Instant::now(), self.pair.step.number);
+        let (mut off, mut doubtful) = (Vec::new(), Vec::new());
         let said = programs.diagnostics(&self.name, |target| target != "next");
         off.extend(said.into_iter().map(|said| format!("the compiler says\n{said}")));
-        let mut again = self.must_be_green(programs, &self.name, &mut off)?;
+        doubtful.extend(self.red(programs, &self.name, &mut off)?);
         if !self.is_stage {
-            again |= self.must_be_green(programs, "contract", &mut off)?;
+            doubtful.extend(self.red(programs, "contract", &mut off)?);
         }
         self.news_must_be_red(programs, &mut off)?;
-        let word = match (off.is_empty(), again) {
-            (true, false) => screen.good("ok", 0),
-            (true, true) => screen.good("ok at the second try", 0),
+        let word = match (off.is_empty(), doubtful.is_empty()) {
+            (true, true) => screen.good("ok", 0),
+            (true, false) => "to be tried again".to_owned(),
             (false, _) => screen.bad("off", 0),
         };
-        say!(
-            "{}  {:>7.1}  {word}{}",
-            self.row(),
-            start.elapsed().as_secs_f64(),
-            self.sentences(screen)
-        );
-        let number = self.pair.step.number;
-        Ok(off.into_iter().map(|fault| format!("{number}: {fault}")).collect())
+        let seconds = start.elapsed().as_secs_f64();
+        say!("{}  {seconds:>7.1}  {word}{}", self.row(), self.sentences(screen));
+        let off = off.into_iter().map(|fault| format!("{number}: {fault}")).collect();
+        Ok(Seen { off, doubtful })
     }
 
     /// Number, title, size.
@@ -314,37 +354,29 @@ impl Proof<'_> {
         line("new", new) + &line("lifted", lifted)
     }
 
-    /// Returns whether a second try was needed: two lanes share the machine, and some sentences are about time.
-    fn must_be_green(
+    /// What is not green of a test that must be.
+    fn red(
         &self,
         programs: &Programs,
         target: &str,
         off: &mut Vec<String>,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Option<Doubtful>> {
         // Where it does not compile, the compiler has said so.
-        let Some(mut test) = programs.test(&self.name, target) else { return Ok(false) };
+        let Some(test) = programs.test(&self.name, target) else { return Ok(None) };
         let run = test.run(DEADLINE)?;
         if run.verdict == Verdict::Green {
-            return Ok(false);
+            return Ok(None);
         }
-        let first = Outcomes::of(&run.output);
-        let mut missing = first.failed.clone();
+        let Outcomes { passed, failed: mut names } = Outcomes::of(&run.output);
         if target == "contract" {
             let all = sentences(self.pair.after).into_iter().map(str::to_owned);
-            missing.extend(all.filter(|name| !first.passed.contains(name)));
+            names.extend(all.filter(|name| !passed.contains(name)));
         }
-        if missing.is_empty() {
-            off.push(format!("{target} came to no end: {:?}", run.verdict));
-            return Ok(false);
+        if names.is_empty() {
+            off.push(format!("its unit tests came to no end: {:?}", run.verdict));
+            return Ok(None);
         }
-        test.args = vec!["--test-threads=1".to_owned(), "--exact".to_owned()];
-        test.args.extend(missing.iter().cloned());
-        let run = test.run(DEADLINE)?;
-        let second = Outcomes::of(&run.output);
-        for name in missing.iter().filter(|name| !second.passed.contains(*name)) {
-            off.push(format!("{name} is red, twice{}", why(&run.output, name)));
-        }
-        Ok(true)
+        Ok(Some(Doubtful { number: self.pair.step.number, test, names }))
     }
 
     fn news_must_be_red(&self, programs: &Programs, off: &mut Vec<String>) -> anyhow::Result<()> {
@@ -416,6 +448,8 @@ fn why(output: &str, name: &str) -> String {
     const LINES: usize = 6;
     let head = format!("---- {name} stdout ----");
     let said = output.lines().skip_while(|line| *line != head).skip(1);
+    // Before that it may have told at length what it saw.
+    let said = said.skip_while(|line| !line.starts_with("thread '"));
     let said = said.take_while(|line| !line.starts_with("---- ")).filter(|line| !line.is_empty());
     said.take(LINES).map(|line| format!("\n    {line}")).collect()
 }

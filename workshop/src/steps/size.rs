@@ -2,6 +2,7 @@
 
 use diffy::Line;
 
+use super::unified::Hunk;
 use crate::exercises::Sources;
 
 /// Of code. With more, a step is read as a whole new file.
@@ -33,9 +34,9 @@ impl Size {
 
     fn of(old: &str, new: &str) -> Self {
         let mut size = Self::default();
-        for hunk in diffy::create_patch(old, new).hunks() {
+        for hunk in Hunk::all(old, new) {
             let (mut added, mut removed) = (0, 0);
-            for line in hunk.lines() {
+            for line in hunk.lines {
                 match line {
                     Line::Insert(line) => added += usize::from(is_code(line)),
                     Line::Delete(line) => removed += usize::from(is_code(line)),
@@ -96,6 +97,7 @@ mod tests {
     fn a_file_that_comes_or_goes_is_one_hunk() {
         check(&[], &[("src/a.rs", "a\nb\n// c\n")], 2, 1);
         check(&[("src/a.rs", "a\nb\n")], &[], 2, 1);
+        check(&[], &[("src/a.rs", "// c\n")], 0, 1);
     }
 
     #[test]
