@@ -81,6 +81,7 @@ common::testkit::contract! {
     a_client_that_talks_on_is_let_go_of_in_the_end,
     a_flood_after_the_goodbye_keeps_no_other_waiting,
     ctrl_z_does_not_make_clients_silent,
+    its_idle_timeout_does_not_cut_a_stop_short,
     timers_of_clients_who_have_left_do_not_pile_up,
     a_sweep_keeps_the_timers_of_those_who_are_here,
     a_bad_duration_is_one_clear_line,
