@@ -344,16 +344,23 @@ pub fn send_signal(pid: u32, signal: Signal) {
     kill(nix::unistd::Pid::from_raw(pid.cast_signed()), unix).expect("cannot signal");
 }
 
-/// What a server is started with. Stage 6 speaks up every ten seconds if it is not told otherwise, and a
-/// test on a busy machine may take that long: so only a test that asks for an interval hears the status.
+/// What a server is started with.
 fn arguments<'a>(exe: &str, options: &[&'a str], addr: &'a str) -> Vec<&'a str> {
     let mut arguments = options.to_vec();
-    let speaks_up = Path::new(exe).file_stem().is_some_and(|name| name == "stage6-timers");
-    if speaks_up && !options.contains(&"--status-interval") {
-        arguments.extend(["--status-interval", "1h"]);
-    }
+    arguments.extend(silence(exe, options));
     arguments.push(addr);
     arguments
+}
+
+/// Stage 6 and its steps (`step-6-1`) speak up every ten seconds if they are not told otherwise, and a test on a busy
+/// machine may take that long: so only a test that asks for an interval hears the status.
+pub(super) fn silence(exe: &str, options: &[&str]) -> &'static [&'static str] {
+    let name = Path::new(exe).file_stem().unwrap_or_default().to_string_lossy();
+    let speaks_up = name == "stage6-timers" || name.contains("-6-");
+    match speaks_up && !options.contains(&"--status-interval") {
+        true => &["--status-interval", "1h"],
+        false => &[],
+    }
 }
 
 /// A command whose output we get, that asks nobody anything, and is not helped by our environment.
@@ -453,6 +460,18 @@ mod tests {
         // There is no such server beside us, so it is where it was built, or is found in the PATH.
         for exe in ["/where/it/was/other", "sh"] {
             assert_eq!(where_it_is_now(exe, &test), Path::new(exe));
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_speaks_up_is_told_to_be_silent() {
+        let hour = ["--status-interval", "1h"];
+        for exe in ["/bin/stage6-timers", "stage6-timers.exe", "/bin/step-6-1"] {
+            assert_eq!(silence(exe, &["--stats"]), hour, "{exe}");
+            assert!(silence(exe, &["--status-interval", "1s"]).is_empty(), "{exe} is to speak up");
+        }
+        for exe in ["/bin/stage5-mio", "/bin/step-5-6", "sh"] {
+            assert!(silence(exe, &[]).is_empty(), "{exe} knows no interval");
         }
     }
 

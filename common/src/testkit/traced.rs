@@ -2,12 +2,11 @@
 //! system calls and makes them fail.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use super::eventually;
-use super::server::{Server, found, run};
+use super::server::{Server, found, run, silence};
 #[cfg(unix)]
 use super::server::{Signal, send_signal};
 
@@ -32,14 +31,11 @@ fn script(setup: &str) -> String {
     format!("{setup} && exec \"$@\"")
 }
 
-/// The words behind `sh`. Stage 6 is silent here as well, see [`Server::start`].
+/// The words behind `sh`.
 fn from_shell<'a>(exe: &'a str, options: &[&'a str], script: &'a str) -> Vec<&'a str> {
     let mut words = vec!["-c", script, "sh", exe];
     words.extend(options);
-    let speaks_up = Path::new(exe).file_stem().is_some_and(|name| name == "stage6-timers");
-    if speaks_up && !options.contains(&"--status-interval") {
-        words.extend(["--status-interval", "1h"]);
-    }
+    words.extend(silence(exe, options));
     words
 }
 

@@ -171,6 +171,17 @@ pub fn an_urgent_byte_makes_later_messages_cost_no_more(exe: &str) {
     traced.server.assert_still_serving();
 }
 
+/// accept4(2) makes a new client's socket non-blocking in the same call, so there is no ioctl(2) or fcntl(2)
+/// for it.
+pub fn a_new_client_costs_no_call_to_make_it_non_blocking(exe: &str) {
+    let Some(traced) = Traceable::start(exe, &[], "true") else { return skipped(NO_STRACE) };
+    traced.server.assert_still_serving();
+    let Some(trace) = traced.trace(&["trace=ioctl,fcntl"]) else { return skipped(NO_STRACE) };
+    let _clients = talking_clients(&traced.server, 20);
+    let calls = trace.calls();
+    assert_eq!(calls, 0, "{calls} calls of ioctl and fcntl for 20 new clients");
+}
+
 /// Clients that have been served once, so we know that they are in.
 fn talking_clients(server: &Server, n: usize) -> Vec<Client> {
     let start = Instant::now();

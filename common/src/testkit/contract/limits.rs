@@ -307,6 +307,22 @@ pub fn talk_costs_no_accept_while_there_is_no_descriptor(exe: &str) {
     assert!(calls <= 10 + seconds, "{calls} calls of accept4 for 500 messages, in {seconds} s");
 }
 
+/// Out of descriptors, one client leaves and one that waited comes in, twenty times. The poller is told of the
+/// new client, which is one call, and of nothing else.
+pub fn who_waited_for_a_descriptor_costs_one_call_of_epoll_ctl(exe: &str) {
+    const LEAVE: usize = 20;
+    let limit = "ulimit -n 64";
+    let Some(traced) = Traceable::start(exe, &[], limit) else { return skipped(NO_STRACE) };
+    let mut crowd = Crowd::connect(&traced.server, 40..64);
+    let Some(trace) = traced.trace(&["trace=epoll_ctl"]) else { return skipped(NO_STRACE) };
+    for _ in 0..LEAVE {
+        drop(crowd.inside.swap_remove(0));
+        crowd.let_one_in("somebody who waited is served");
+    }
+    let calls = trace.calls();
+    assert_eq!(calls, LEAVE, "{calls} calls of epoll_ctl for {LEAVE} clients");
+}
+
 /// More clients than there is room for. All have sent a byte, and those who are in have it back.
 struct Crowd {
     inside: Vec<Client>,

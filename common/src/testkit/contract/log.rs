@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::testkit::client::random_bytes;
+use socket2::{Domain, Socket, Type};
+
+use crate::testkit::client::{Client, random_bytes};
 use crate::testkit::contract::watching::figures;
 use crate::testkit::server::{
     Server, full_pipe, nameless_file, run_prepared, small_pipe, takes_more, terminal,
@@ -160,7 +162,7 @@ pub fn clients_that_are_cut_off_do_not_fill_the_log(exe: &str) {
     let log = server.log();
     assert!(log.lines().count() <= A_DOZEN, "{log}");
     for line in log.lines().filter(|line| line.contains("cut off")) {
-        let names = |address: &String| line.split([' ', '=']).any(|word| word == address);
+        let names = |address: &String| line.split([' ', '=', '(', ')']).any(|word| word == address);
         assert!(addresses.iter().any(names), "{line}");
     }
     server.assert_still_serving();
@@ -226,6 +228,33 @@ fn log_on_a_terminal(exe: &str, name: &str, value: &str) -> Option<String> {
     come_and_go(&server, 1);
     server.wait_for_log("closed");
     Some(server.log())
+}
+
+/// A client resets its connection, and the next one comes from the same address and port. Each has a name of its
+/// own in the log.
+pub fn clients_from_the_same_port_have_different_names_in_its_log(exe: &str) {
+    let server = Server::start_with_log_level(exe, "debug", &[]);
+    let mut first = Client::connect_from(server.addr().ip(), server.addr()).expect("connect");
+    first.round_trip(b"I was first");
+    let source = first.stream.local_addr().expect("an address");
+    first.reset();
+    server.wait_for_log("gone");
+    // A client of another test may have the port now, for a while.
+    eventually("the port is free", || {
+        let socket = Socket::new(Domain::for_address(source), Type::STREAM, None).expect("socket");
+        let bound = socket.bind(&source.into());
+        bound.and_then(|()| socket.connect(&server.addr().into())).is_ok()
+    });
+    let names = || {
+        let log = server.log();
+        let words =
+            log.lines().filter(|line| line.contains("connected")).map(str::split_whitespace);
+        let mut names = words.flatten().filter(|word| word.starts_with("client="));
+        Some((names.next()?.to_owned(), names.next()?.to_owned()))
+    };
+    eventually("both have connected", || names().is_some());
+    let (first, second) = names().expect("there are two");
+    assert_ne!(first, second, "{}", server.log());
 }
 
 /// Clients that connect, say something and leave: two lines each at debug.
