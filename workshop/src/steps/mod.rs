@@ -8,6 +8,7 @@ mod carry;
 mod chain;
 mod folder;
 mod package;
+mod page;
 mod proof;
 mod size;
 mod unified;
@@ -15,7 +16,7 @@ mod unified;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::exercises::{Number, Place, Screen, TOOL, say};
+use crate::exercises::{Number, Place, Screen, TOOL, say, write};
 use chain::Chain;
 pub(crate) use proof::verify;
 
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     /// Print the rows of the table in ARCHITECTURE.md
     #[arg(long, hide = true, conflicts_with_all = ["number", "carry"])]
     table: bool,
+    /// Write what the steps change for their pages of the book: docs/steps/N.K.md
+    #[arg(long, hide = true, conflicts_with_all = ["number", "carry", "table"])]
+    pages: bool,
     /// What the server gets, or the tests
     #[arg(last = true, requires = "number", conflicts_with = "diff")]
     args: Vec<String>,
@@ -53,10 +57,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (place, screen) = (Place::find()?, Screen::new());
     let Some(number) = args.number else {
-        return match (args.carry, args.table) {
-            (true, _) => carry::carry(&place.root, &screen),
-            (false, true) => table(&place.root),
-            (false, false) => list(&place.root, &screen),
+        return match args {
+            Args { carry: true, .. } => carry::carry(&place.root, &screen),
+            Args { table: true, .. } => table(&place.root),
+            Args { pages: true, .. } => pages(&place.root),
+            _ => list(&place.root, &screen),
         };
     };
     if args.diff {
@@ -109,6 +114,17 @@ fn table(root: &Path) -> anyhow::Result<ExitCode> {
         for pair in chain.pairs(&states) {
             let (step, size) = (pair.step, pair.size());
             say!("| {} | {} | {} | {} |", step.number, step.title, size.lines, size.hunks);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The pieces of code of the steps' pages. A test sees that they are those of the steps.
+fn pages(root: &Path) -> anyhow::Result<ExitCode> {
+    for chain in Chain::all(root)? {
+        let states = chain.proven_here(root)?;
+        for pair in chain.pairs(&states) {
+            write(&page::path(root, pair.step.number), &page::blocks(&pair))?;
         }
     }
     Ok(ExitCode::SUCCESS)
