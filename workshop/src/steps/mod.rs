@@ -11,6 +11,7 @@ mod package;
 mod proof;
 mod size;
 mod unified;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
