@@ -28,7 +28,7 @@ enum Command {
     New(new::Args),
     /// Pack a folder for machines without network: sources, dependencies, what is built from them, the book
     Pack(pack::Args),
-    /// Put a step between two stages into a folder where it runs, run it, show what it changes; without a number: list all
+    /// List the steps between two stages, or put one into a folder where it runs
     Step(steps::Args),
     /// An echo server to measure against, started by `bench`
     #[command(hide = true)]

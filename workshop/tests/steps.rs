@@ -264,12 +264,12 @@ fn what_you_have_changed_is_not_overwritten_but_saved() {
     let (_, saved) = told.split_once("they are in ").expect("it says where");
     let (saved, _) = saved.split_once(".\n").expect("a line");
     assert!(checkout.read(&format!("{saved}/src/main.rs")).contains("mine"), "{told}");
-    // What nobody has changed is no change, and needs no copy.
+    // A folder without changes needs no copy.
     assert!(!checkout.succeeds(&["step", "2.1", "--again"]).contains("saved"));
 }
 
 #[test]
-fn a_folder_that_is_somebody_elses_is_refused() {
+fn a_folder_with_other_things_in_it_is_refused() {
     let checkout = Checkout::new("refused");
     checkout.write("notes/mine.txt", "mine\n");
     for args in [&["step", "2.1", "notes"][..], &["step", "2.1", "notes", "--again"]] {

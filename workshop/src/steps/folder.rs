@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::chain::Chain;
 use super::package::{Package, name, tables, title};
+use super::workspace::THREADS;
 use crate::exercises::{Number, Place, TOOL, say, timestamp, write};
 use crate::new::{as_typed, below, cargo, config, read, settle_lock};
 
@@ -19,9 +20,6 @@ const RECORD: &str = ".step";
 
 /// Where the root of the checkout is, from a folder below `.workshop/steps`: it holds when the checkout is moved.
 const ROOT: &str = "../../..";
-
-/// How many tests of the contract run at the same time: most of them wait.
-const THREADS: &str = "--test-threads=8";
 
 /// Where a step is put, or was put before.
 pub(super) struct Folder<'a> {

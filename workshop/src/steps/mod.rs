@@ -12,6 +12,7 @@ mod page;
 mod proof;
 mod size;
 mod unified;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -4,28 +4,20 @@
 //! built, in one workspace below `target`, and tested: the unit tests and the contract of each are green, and what is new
 //! in a contract is red on the step before.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-
 use super::NONE;
-use super::chain::{CONTRACT, Chain, Pair, sentences};
-use super::package::{Package, tables, title};
-use crate::exercises::{
-    Built, Number, Place, Program, Screen, Sources, Test, Verdict, run_cargo, say, write,
-};
-use crate::new::{cargo, read, settle_lock};
+use super::chain::{Chain, Pair, sentences};
+use super::workspace::{Programs, lay_out, name};
+use crate::exercises::{Number, Place, Screen, Sources, Test, Verdict, say};
 
 /// More would only wait for each other: most tests wait, and the processor has much to do in between.
 const LANES: usize = 2;
-
-const THREADS: &str = "--test-threads=8";
 
 /// A contract takes a minute at most on a machine that does nothing else.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -35,9 +27,6 @@ const RED_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A sentence that is red waits for a server that never does what it should. In milliseconds.
 const PATIENCE_MS: &str = "3000";
-
-/// The sentences that are new, run against the step before.
-const NEXT: &str = "tests/next.rs";
 
 /// Proves all steps, or these. Exit code 0: all is as they say.
 pub(crate) fn verify(
@@ -73,9 +62,9 @@ pub(crate) fn verify(
 }
 
 /// A chain that leads to its stage, and the sources on the way.
-struct Proven<'a> {
-    chain: &'a Chain,
-    states: Vec<Sources>,
+pub(super) struct Proven<'a> {
+    pub(super) chain: &'a Chain,
+    pub(super) states: Vec<Sources>,
 }
 
 /// What can be said without building anything.
@@ -119,11 +108,6 @@ fn proofs<'a>(proven: &'a [Proven<'a>], numbers: &[Number]) -> Vec<Proof<'a>> {
     proofs
 }
 
-/// Not the name that a learner's copy of the step has: both are built in one folder.
-fn name(chapter: u32, index: u32) -> String {
-    format!("proof-{chapter}-{index}")
-}
-
 /// Builds and tests, in lanes of their own. Prints a line for each step, and returns what is off.
 fn prove_all(
     place: &Place,
@@ -134,7 +118,8 @@ fn prove_all(
     let root = place.memory().join("steps");
     lay_out(place, &root, proven)?;
     say!("building {} steps …", proofs.len());
-    let programs = Programs::build(place, &root, &proofs)?;
+    let names = proofs.iter().flat_map(|proof| [&*proof.name, &*proof.name_before]).collect();
+    let programs = Programs::build(place, &root, &names)?;
     say!("{:>5}  {:<44}  lines  hunks  seconds", "", "step");
     let (proofs, seen) = (Mutex::new(proofs), Mutex::new(Seen::default()));
     let lane = || -> anyhow::Result<()> {
@@ -196,122 +181,6 @@ impl Doubtful {
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Writes the workspace: a package for each state of each chain. What is the same is left alone, so that cargo need not
-/// build it again.
-fn lay_out(place: &Place, root: &Path, proven: &[Proven<'_>]) -> anyhow::Result<()> {
-    let mut members = BTreeMap::new();
-    for Proven { chain, states } in proven {
-        let new: Vec<_> = chain.pairs(states).map(|pair| pair.new_sentences()).collect();
-        for (index, state) in states.iter().enumerate() {
-            let name = name(chain.chapter, index as u32);
-            let title = index.checked_sub(1).map(|index| title(&chain.steps[index]));
-            let title = title.unwrap_or_else(|| chain.from.clone());
-            let package = Package::new(&place.root, chain, &name, &title, state)?;
-            let mut sources = Sources::default();
-            for (path, text) in package.files() {
-                sources.add(&format!("{name}/{}", path.display()), &text);
-            }
-            if let Some(next) = new.get(index).filter(|next| !next.is_empty()) {
-                let contract = states[index + 1].text(CONTRACT).unwrap_or_default();
-                sources.add(&format!("{name}/{NEXT}"), &contract_of(contract, &name, next));
-            }
-            sources.put(root, &name)?;
-            write_if_new(&root.join(&name).join("Cargo.toml"), &package.manifest)?;
-            members.insert(name, package.manifest);
-        }
-    }
-    remove_strangers(root, &members)?;
-    let names = members.keys().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-    let common = place.root.join("common");
-    let common_manifest = read(&place.root, "common/Cargo.toml")?;
-    let mut manifests: Vec<_> = members.values().map(String::as_str).collect();
-    manifests.push(&common_manifest);
-    let common = common.to_str().context("cargo needs a path in UTF-8")?;
-    write_if_new(&root.join("Cargo.toml"), &tables(&place.root, &manifests, &names, common)?)?;
-    write(&root.join("Cargo.lock"), &read(&place.root, "Cargo.lock")?)?;
-    settle_lock(root)
-}
-
-/// A contract of only these sentences, for the systems for which that one is.
-fn contract_of(contract: &str, name: &str, sentences: &[&str]) -> String {
-    let system = contract.lines().filter(|line| line.starts_with("#![cfg("));
-    let system: String = system.map(|line| format!("{line}\n\n")).collect();
-    let list: String = sentences.iter().map(|name| format!("    {name},\n")).collect();
-    let exe = format!("env!(\"CARGO_BIN_EXE_{name}\")");
-    format!(
-        "//! What the next step can do.\n\n{system}common::testkit::contract! {{\n    {exe};\n\n{list}}}\n"
-    )
-}
-
-fn write_if_new(path: &Path, text: &str) -> anyhow::Result<()> {
-    match fs::read_to_string(path) {
-        Ok(old) if old == text => Ok(()),
-        _ => write(path, text),
-    }
-}
-
-/// Packages of an earlier run that no chain has any more.
-fn remove_strangers(root: &Path, members: &BTreeMap<String, String>) -> anyhow::Result<()> {
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        let is_known = members.contains_key(&*entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_dir() && !is_known {
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// What was built of each package.
-struct Programs {
-    root: PathBuf,
-    built: Built,
-}
-
-impl Programs {
-    /// Builds the steps, and those before them.
-    fn build(place: &Place, root: &Path, proofs: &[Proof<'_>]) -> anyhow::Result<Self> {
-        let mut command: Command = cargo(root);
-        command.args(["build", "--bins", "--tests", "--keep-going", "--locked"]);
-        command.args(["--message-format=json", "--color=never"]).stdin(Stdio::null());
-        let names = proofs.iter().flat_map(|proof| [&proof.name, &proof.name_before]);
-        for name in names.collect::<BTreeSet<_>>() {
-            command.args(["-p", name.as_str()]);
-        }
-        // A quiet cargo does not say that it waits.
-        command.env("CARGO_TARGET_DIR", place.built()).env("CARGO_TERM_QUIET", "false");
-        let built = run_cargo(command)?;
-        let is_known = built.succeeded || !built.diagnostics.is_empty();
-        ensure!(is_known, "cargo cannot build the steps:\n{}", built.said.trim_end());
-        Ok(Self { root: root.to_owned(), built })
-    }
-
-    fn manifest(&self, package: &str) -> PathBuf {
-        self.root.join(package).join("Cargo.toml")
-    }
-
-    /// What the compiler says of those targets of a package.
-    fn diagnostics(&self, package: &str, is_asked: impl Fn(&str) -> bool) -> BTreeSet<&str> {
-        let manifest = self.manifest(package);
-        let ours = self.built.diagnostics.iter();
-        let ours = ours.filter(|it| it.manifest == manifest && is_asked(&it.target));
-        // Of the program twice: it is compiled to be run, and for its unit tests. The rest only counts them.
-        let is_one = |said: &&str| said.contains("\n");
-        ours.map(|it| it.rendered.trim()).filter(is_one).collect()
-    }
-
-    /// A test of a package. The unit tests have the package's name. `None`: it does not compile.
-    fn test(&self, package: &str, target: &str) -> Option<Test> {
-        let manifest = self.manifest(package);
-        let is_it = |program: &&Program| {
-            program.is_test && program.manifest == manifest && program.target == target
-        };
-        let exe = self.built.programs.iter().find(is_it)?.exe.clone();
-        let (package, args) = (self.root.join(package), vec![THREADS.to_owned()]);
-        Some(Test { exe, package, args, named: 0, patience_ms: None, ends_early: false })
-    }
 }
 
 impl Proof<'_> {
@@ -467,16 +336,5 @@ mod tests {
         assert_eq!(Outcomes::of(OUTPUT), Outcomes { passed: a, failed: b });
         assert_eq!(why(OUTPUT, "b"), "\n    thread 'b' panicked:\n    no bytes");
         assert_eq!(why(OUTPUT, "c"), "");
-    }
-
-    #[test]
-    fn a_contract_of_new_sentences_is_for_the_same_systems() {
-        let contract = "//! What.\n\n#![cfg(target_os = \"linux\")]\n\ncontract! {}\n";
-        let text = contract_of(contract, "proof-4-0", &["is_kept", "echoes"]);
-        assert_eq!(
-            text,
-            "//! What the next step can do.\n\n#![cfg(target_os = \"linux\")]\n\n\
-             common::testkit::contract! {\n    env!(\"CARGO_BIN_EXE_proof-4-0\");\n\n    is_kept,\n    echoes,\n}\n"
-        );
     }
 }
