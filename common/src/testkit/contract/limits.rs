@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::testkit::client::{Client, allow_descriptors};
+use crate::testkit::contract::cost::assert_burns_a_core;
 use crate::testkit::server::{Server, Signal};
 use crate::testkit::traced::{NO_STRACE, Traceable, run_from_shell, start_from_shell};
 use crate::testkit::{pass, skipped};
@@ -42,7 +43,7 @@ pub fn who_waited_for_a_descriptor_is_served_by_a_server_that_spins(exe: &str) {
     }
     let server = Server::start_with_descriptors(exe, 64);
     let crowd = Crowd::connect(&server, 40..64);
-    crowd.assert_spins(&server);
+    assert_burns_a_core(&server);
     crowd.leave_one_by_one();
     server.assert_still_serving();
     assert!(server.log().lines().count() <= 3, "{}", server.log());
@@ -110,7 +111,7 @@ pub fn who_waited_at_the_limit_is_served_by_a_server_that_spins(exe: &str) {
     }
     let server = Server::start_with(exe, &["--max-connections", "50"]);
     let crowd = Crowd::connect(&server, 50..51);
-    crowd.assert_spins(&server);
+    assert_burns_a_core(&server);
     crowd.leave_one_by_one();
     server.assert_still_serving();
     assert!(server.log().lines().count() <= 3, "{}", server.log());
@@ -385,36 +386,19 @@ impl Crowd {
         self.enter(client);
     }
 
-    /// With people waiting and nobody leaving: under 5 % of a core, and those who are in are served.
+    /// With people waiting and nobody leaving: under 5 % of a core, and those who are in are served. The time
+    /// in which other programs have the core does not count, or one that spins would be in order there.
     #[track_caller]
     fn assert_no_spin(&mut self, server: &Server) {
-        let Some(share) = self.share_of_a_core(server) else {
-            return skipped("the CPU needs /proc");
-        };
-        assert!(share < 0.05, "{:.1} % of a core while people wait", share * 100.0);
-        self.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
-    }
-
-    /// The reverse: more than half a core.
-    #[track_caller]
-    fn assert_spins(&self, server: &Server) {
-        let Some(share) = self.share_of_a_core(server) else {
-            return skipped("the CPU needs /proc");
-        };
-        assert!(share > 0.5, "only {:.1} % of a core while people wait", share * 100.0);
-    }
-
-    /// While nobody speaks and nobody leaves. The time in which other programs have the core does not count, or a
-    /// server that spins would be in order there.
-    #[track_caller]
-    fn share_of_a_core(&self, server: &Server) -> Option<f64> {
-        let before = server.usage()?;
+        let Some(before) = server.usage() else { return skipped("the CPU needs /proc") };
         let (start, waited) = (Instant::now(), server.waited_for_a_cpu());
         assert!(self.inside[0].hears_nothing_for(Duration::from_millis(1_500)));
-        let cpu = server.usage()?.cpu - before.cpu;
+        let cpu = server.usage().expect("/proc was there").cpu - before.cpu;
         let waited = server.waited_for_a_cpu() - waited;
         let had = start.elapsed().saturating_sub(waited).max(Duration::from_millis(1));
-        Some(cpu.as_secs_f64() / had.as_secs_f64())
+        let share = cpu.as_secs_f64() / had.as_secs_f64();
+        assert!(share < 0.05, "{:.1} % of a core while people wait", share * 100.0);
+        self.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
     }
 
     /// As one leaves one comes in, and for nobody does it take a pause of a second.
