@@ -111,6 +111,7 @@ impl Attempts {
     /// firewall fails each call before it takes a client from the backlog, and would do so for ever.
     const MOST_FAILURES: u32 = 64;
 
+    // ANCHOR: sort
     /// Counts an attempt to accept, and sorts its error by what to do about it.
     ///
     /// # Errors
@@ -137,6 +138,7 @@ impl Attempts {
         }
         Err(sorted)
     }
+    // ANCHOR_END: sort
 
     /// Sorts an error of the calls that follow accept(2). If the client has left meanwhile, that is its own
     /// affair. Otherwise the kernel has no memory to watch one more (`ENOSPC`, `ENOMEM`, `ENOBUFS`): this
