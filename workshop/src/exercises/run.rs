@@ -12,7 +12,7 @@ use anyhow::Context;
 use common::watchdog::Watchdog;
 
 use super::observe::Observed;
-use super::page::Exercise;
+use super::page::{Exercise, folder_of};
 use super::screen::say;
 
 /// More memory than any server here needs, and less than a machine has. A server that grows without
@@ -119,7 +119,7 @@ impl Workspace {
         }
         anyhow::ensure!(succeeded, "cargo cannot build {package}:\n{}", said.trim_end());
         let exe = exe.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
-        Ok(Ok(Test { exe, package: self.root.join(package), args, named }))
+        Ok(Ok(Test { exe, package: self.root.join(folder_of(package)), args, named }))
     }
 }
 
