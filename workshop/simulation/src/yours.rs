@@ -9,7 +9,7 @@ use crate::Turn;
 /// # Errors
 ///
 /// What is wrong in this turn. It goes into the report of the test, so say what was seen.
-pub fn who_waits_is_taken_in(turn: &Turn) -> Result<(), String> {
+pub fn a_client_that_waits_is_taken_in(turn: &Turn) -> Result<(), String> {
     let _ = turn;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The exercises of the simulation: each test is red until what it asks for is built.
 
 use simulated_planted::{PLANTED, Planted};
-use simulation::yours::who_waits_is_taken_in;
+use simulation::yours::a_client_that_waits_is_taken_in;
 use simulation::{Call, Choices, Stage, Turn, play_with, turns, turns_with};
 
 /// So many histories of the clean code, of each stage, must be without blame.
@@ -21,7 +21,7 @@ struct Blamed {
 fn first_blamed(seeds: u64, play: impl Fn(Choices) -> Vec<Turn>) -> Option<Blamed> {
     (0..seeds).find_map(|seed| {
         play(Choices::from_seed(seed)).into_iter().find_map(|turn| {
-            let said = who_waits_is_taken_in(&turn).err()?;
+            let said = a_client_that_waits_is_taken_in(&turn).err()?;
             Some(Blamed { seed, turn, said })
         })
     })
