@@ -54,6 +54,8 @@ impl Copy {
                 copy_files(&here().join(name), &root.join(name));
             }
         }
+        let simulation = "workshop/simulation";
+        copy_files(&here().join(simulation), &root.join(simulation));
         Self(root)
     }
 

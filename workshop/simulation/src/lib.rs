@@ -7,7 +7,9 @@ mod promises;
 mod properties;
 pub mod shrink;
 mod tell;
+mod turns;
 mod world;
+pub mod yours;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -20,6 +22,7 @@ use simulated_kernel::{Kernel, World};
 pub use promises::{PROMISES, Promise};
 pub use properties::{Rules, Violation};
 pub use simulated_kernel::choices::{Choices, Decisions};
+pub use turns::{Call, Turn, turns, turns_with};
 pub use world::Clients;
 
 /// Which server plays.

@@ -1,7 +1,7 @@
 //! Plants faults in stages 5 and 6, and plays a thousand histories of each: each fault must be seen, and by the
 //! property that its patch names. So each property has been seen red.
 //!
-//! The faults are those of `faults/`, and the exercises of chapters 5 and 6 that put one in. Every one becomes a
+//! The faults are those of `faults/`, and the exercises of chapters 5, 6 and 8 that put one in. Every one becomes a
 //! package of its own in a temporary workspace, and one program plays them all.
 //!
 //! `cargo test -p simulation --test faults -- --ignored --nocapture` prints the table.
@@ -15,7 +15,7 @@ use simulation::PROMISES;
 
 /// The exercises whose faults concern order or time, and the property that each of them breaks. Exercise 6.7 is not
 /// among them: its timers pile up, and nothing that can be seen from outside happens earlier, later or otherwise.
-const EXERCISES: [(&str, &str); 10] = [
+const EXERCISES: [(&str, &str); 11] = [
     ("5.1", "no client is let go of without a reason"),
     ("5.2", "nobody waits in the backlog while there is room"),
     ("5.3", "no outbox over its limit; the end comes behind the last byte"),
@@ -32,6 +32,7 @@ const EXERCISES: [(&str, &str); 10] = [
         "6.8",
         "a client is asked before it is taken for silent; no client is taken for silent too late",
     ),
+    ("8.1", "nobody who could be served waits; a turn between two turns of another"),
 ];
 
 /// A planted fault.

@@ -123,7 +123,12 @@ pub(crate) fn unfinished(output: &str) -> Option<&str> {
 /// The lines of the output in which the server itself gave up: where, and why.
 pub(crate) fn server_panic(output: &str) -> Option<String> {
     let is_code = |line: &str| line.contains("/src/") || line.contains("/examples/");
-    let is_ours = |line: &&str| line.contains("panicked at stage") && is_code(line);
+    let is_learners = |line: &str| {
+        ["stage", "workshop/simulation/src/"]
+            .iter()
+            .any(|place| line.contains(&format!("panicked at {place}")))
+    };
+    let is_ours = |line: &&str| is_learners(line) && is_code(line);
     let output = unquoted(output);
     let lines = output.lines().map(|line| line.strip_prefix(LOG).unwrap_or(line));
     let mut lines = lines.skip_while(|line| !is_ours(line));
@@ -229,5 +234,10 @@ mod tests {
         assert!(
             server_panic("thread 'e5_1' panicked at stage5-mio/tests/exercises.rs:7:1:").is_none()
         );
+        let simulated = |file: &str| {
+            format!("thread 'e8_2' (7) panicked at workshop/simulation/{file}:7:1:\nno")
+        };
+        assert!(server_panic(&simulated("src/yours.rs")).is_some());
+        assert!(server_panic(&simulated("tests/exercises.rs")).is_none());
     }
 }

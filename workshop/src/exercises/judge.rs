@@ -215,8 +215,8 @@ fn another_fault(run: &Run) -> Cause {
 /// The most likely cause. What the page says goes before what can be said of any server.
 fn likely_cause(exercise: &Exercise, run: &Run) -> Cause {
     if server_panic(&run.output).is_some() {
-        // An example is tested in the test's own process.
-        let gone = match exercise.sources.ends_with("/src") {
+        // An example, and the simulation, run in the test's own process.
+        let gone = match exercise.is_about_a_server() {
             true => "The server panicked, and with it every client is gone",
             false => "Your code panicked",
         };

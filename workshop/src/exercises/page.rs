@@ -92,6 +92,14 @@ pub(crate) struct Step {
     pub(crate) task: String,
 }
 
+/// The package that plays stages 5 and 6 on a simulated kernel. It is no stage.
+const SIMULATION: &str = "simulation";
+
+/// The folder of a package: the stages are at the root of the checkout, and the simulation belongs to the workshop.
+pub(crate) fn folder_of(package: &str) -> &str {
+    if package == SIMULATION { "workshop/simulation" } else { package }
+}
+
 /// An exercise, or a step of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Exercise {
@@ -159,7 +167,16 @@ impl Exercise {
 
     /// The target whose other tests must stay green, as far as they are not taken back.
     pub(crate) fn rest(&self) -> &'static str {
-        if self.sources.ends_with("/src") { "contract" } else { "handshake" }
+        match self.is_about_a_server() {
+            true => "contract",
+            false if self.package == SIMULATION => "promises",
+            false => "handshake",
+        }
+    }
+
+    /// Whether the sources are those of a server. Otherwise the test runs the learner's code in its own process.
+    pub(crate) fn is_about_a_server(&self) -> bool {
+        self.package != SIMULATION && self.sources.ends_with("/src")
     }
 
     /// Reads a page, whose lines may end with LF or CRLF. Every error says what is wrong with it.
@@ -167,9 +184,7 @@ impl Exercise {
         let page = &page.replace("\r\n", "\n");
         let (number, title) = head(page)?;
         let (minutes, kind, stage) = table(page)?;
-        // `stage5-mio` is its `src`; other folders are named.
-        let (package, folder) = stage.split_once('/').unwrap_or((&stage, "src"));
-        let (sources, package) = (format!("{package}/{folder}"), package.to_owned());
+        let (package, sources) = package_and_sources(&stage);
         let (body, folded) = unfold(page)?;
         for section in SECTIONS {
             ensure!(section_of(&body, section).is_some(), "no section \"{section}\"");
@@ -186,7 +201,9 @@ impl Exercise {
         let test = page.lines().find_map(TestCommand::parse).context("no command `cargo test`")?;
         ensure!(test.names().next().is_some(), "the command names no test");
         ensure!(MINUTES.contains(&minutes), "{minutes} minutes: not within {MINUTES:?}");
-        ensure!(test.package == package, "the test belongs to {}, not {package}", test.package);
+        // A stage may be tested on Linux, or on the simulated kernel.
+        let is_its_own = [&package, SIMULATION].contains(&&*test.package);
+        ensure!(is_its_own, "the test belongs to {}, not {package}", test.package);
         // Without the command behind it: whoever reads this has just run it.
         let done_to_it = section_of(&body, SECTIONS[1]).and_then(|text| text.split("```").next());
         let done_to_it = done_to_it.unwrap_or_default().trim().to_owned();
@@ -243,6 +260,17 @@ fn table(page: &str) -> anyhow::Result<(u32, Kind, String)> {
     };
     let minutes = minutes.parse().with_context(|| format!("no minutes: {minutes}"))?;
     Ok((minutes, kind, package.trim_matches('`').to_owned()))
+}
+
+/// `stage5-mio` and `workshop/simulation` are their `src`; other folders are named.
+fn package_and_sources(stage: &str) -> (String, String) {
+    match stage.strip_prefix("workshop/") {
+        Some(package) => (package.to_owned(), format!("{stage}/src")),
+        None => {
+            let (package, folder) = stage.split_once('/').unwrap_or((stage, "src"));
+            (package.to_owned(), format!("{package}/{folder}"))
+        }
+    }
 }
 
 /// Takes what is folded away (`<details>`) out of a page: summary and text of each.
@@ -477,6 +505,28 @@ Why.
         let exercise =
             Exercise::parse(&PAGE.replace("`stage5-mio`", "`stage5-mio/examples`")).unwrap();
         assert_eq!((&*exercise.package, &*exercise.sources), ("stage5-mio", "stage5-mio/examples"));
+    }
+
+    #[test]
+    fn an_exercise_may_be_about_the_simulation() {
+        let page = PAGE.replace("`stage5-mio`", "`workshop/simulation`");
+        let error = Exercise::parse(&page).unwrap_err().to_string();
+        assert_eq!(error, "the test belongs to stage5-mio, not simulation");
+        let exercise = Exercise::parse(&page.replace("-p stage5-mio", "-p simulation")).unwrap();
+        assert_eq!(
+            (&*exercise.package, &*exercise.sources),
+            ("simulation", "workshop/simulation/src")
+        );
+        assert_eq!(folder_of(&exercise.test.package), "workshop/simulation");
+        assert_eq!((exercise.rest(), exercise.is_about_a_server()), ("promises", false));
+    }
+
+    #[test]
+    fn a_stage_may_be_tested_on_the_simulated_kernel() {
+        let exercise = Exercise::parse(&PAGE.replace("-p stage5-mio", "-p simulation")).unwrap();
+        assert_eq!((&*exercise.package, &*exercise.sources), ("stage5-mio", "stage5-mio/src"));
+        assert_eq!((&*exercise.test.package, exercise.rest()), ("simulation", "contract"));
+        assert!(Exercise::parse(&PAGE.replace("-p stage5-mio", "-p stage6-timers")).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, ensure};
 
-use super::page::{Exercise, Kind, Number};
+use super::page::{Exercise, Kind, Number, folder_of};
 use super::place::Place;
 use super::screen::{Screen, say};
 
@@ -269,7 +269,7 @@ fn choice(exercise: &Exercise, names: &[String]) -> Vec<String> {
 
 /// The names of all tests beside the one of the exercise, that one included, without their modules.
 fn names(place: &Place, exercise: &Exercise) -> anyhow::Result<Vec<String>> {
-    let package = place.root.join(&exercise.test.package);
+    let package = place.root.join(folder_of(&exercise.test.package));
     let mut names = Vec::new();
     match &exercise.test.target[..] {
         [kind, name] if kind == "--test" => {
@@ -298,13 +298,15 @@ fn read_names(path: &Path, names: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The functions below a `#[test]`, and the sentences of a `contract!`. Those of exercises are ignored.
+/// The functions below a `#[test]`, and the sentences of a `contract!`, with or without a `fn`. Those of exercises are
+/// ignored.
 fn names_in(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     let (mut in_contract, mut is_test) = (false, false);
     for line in text.lines() {
         in_contract = (in_contract && line != "}") || line.contains("contract! {");
         let sentence = line.trim().strip_suffix(',').filter(|_| in_contract);
+        let sentence = sentence.map(|name| name.strip_prefix("fn ").unwrap_or(name));
         names.extend(sentence.filter(|name| is_name(name)).map(str::to_owned));
         is_test |= line.trim() == "#[test]";
         if line.trim().starts_with("#[ignore") {
@@ -421,7 +423,7 @@ mod tests {
 
     #[test]
     fn names_of_tests_are_read_from_functions_and_from_a_contract() {
-        let text = "common::testkit::contract! {\n    env!(\"X\");\n\n    // What\n    a_b,\n    c_d,\n}\n\
+        let text = "common::testkit::contract! {\n    env!(\"X\");\n\n    // What\n    a_b,\n    fn c_d,\n}\n\
             const LIST: [u8; 1] = [\n    LIMIT,\n];\nfn helper() {}\n#[test]\nfn e() {}\n    #[test]\n    \
             #[cfg(unix)]\n    fn f() {}\n#[test]\n#[ignore = \"exercise\"]\nfn g() {}\n";
         assert_eq!(names_in(text), ["a_b", "c_d", "e", "f"]);

@@ -12,7 +12,7 @@ use anyhow::Context;
 use common::watchdog::Watchdog;
 
 use super::observe::Observed;
-use super::page::Exercise;
+use super::page::{Exercise, folder_of};
 use super::screen::say;
 
 /// More memory than any server here needs, and less than a machine has. A server that grows without
@@ -127,7 +127,7 @@ impl Workspace {
         let program = programs.pop();
         let program =
             program.with_context(|| format!("cargo did not name the test's binary:\n{said}"))?;
-        let (exe, package) = (program.exe, self.root.join(package));
+        let (exe, package) = (program.exe, self.root.join(folder_of(package)));
         let patience_ms = Some(PATIENCE_MS);
         Ok(Ok(Test { exe, package, args, named, patience_ms, ends_early: true }))
     }

@@ -17,7 +17,7 @@ use anyhow::Context;
 
 use super::answers::{Answer, answers, faults as faults_of_answers, folder};
 use super::examine::{Examined, Reader, examine};
-use super::page::{Exercise, Kind, Number};
+use super::page::{Exercise, Kind, Number, folder_of};
 use super::place::Place;
 use super::run::{Workspace, first_errors};
 use super::screen::{Screen, say};
@@ -182,14 +182,17 @@ fn strays(exercise: &Exercise, path: &Path) -> Option<String> {
 fn faults_of_names(place: &Place, exercise: &Exercise) -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
     let mut sources = String::new();
-    read_sources(&place.root.join(&exercise.package), &mut sources)?;
+    let packages = BTreeSet::from([&exercise.package, &exercise.test.package]);
+    for package in packages {
+        read_sources(&place.root.join(folder_of(package)), &mut sources)?;
+    }
     let others = exercise.taken_back.iter().chain(&exercise.still_holds);
     let others = others.chain(exercise.steps.iter().map(|step| &step.test));
     for name in exercise.test.names().chain(others) {
         let last = name.rsplit("::").next().unwrap_or(name);
         // A function, or a sentence in the list of a contract.
         if !sources.contains(&format!("fn {last}")) && !sources.contains(&format!("    {last},")) {
-            faults.push(format!("there is no test {name} in {}", exercise.package));
+            faults.push(format!("there is no test {name} in {}", exercise.test.package));
         }
     }
     let ignore = format!("#[ignore = \"exercise {}: {}\"]", exercise.number, exercise.test.line);
