@@ -28,6 +28,7 @@ common::testkit::contract! {
     a_client_that_never_stops_sending_keeps_nobody_waiting,
     who_waited_for_a_descriptor_is_served_when_one_leaves,
     who_waited_for_a_descriptor_is_served_although_nobody_leaves,
+    who_waited_for_a_descriptor_is_served_although_somebody_talks,
     an_accept_that_fails_again_and_again_costs_next_to_nothing,
     a_client_is_served_while_accept_fails,
     clients_that_waited_while_accept_failed_are_served_in_the_end,

@@ -42,6 +42,8 @@ common::testkit::contract! {
     clients_that_waited_while_accept_failed_are_served_in_the_end,
     new_clients_wait_while_the_poller_has_no_room,
     new_clients_wait_while_there_is_no_memory_for_their_options,
+    a_crowd_does_not_come_in_one_by_one,
+    a_message_of_eight_reads_is_one_wake_up,
     talk_costs_no_accept_while_there_is_no_descriptor,
     says_that_it_is_full_when_two_come_at_once,
     takes_as_many_descriptors_as_it_may_have,

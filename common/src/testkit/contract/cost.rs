@@ -68,10 +68,14 @@ pub fn a_thousand_silent_clients_cost_no_more_wakeups_than_timers(exe: &str) {
     assert!(wakeups <= most as u64, "{wakeups} wake-ups in {SECONDS} s");
 }
 
-/// With nobody there, it asks, and asks, and asks. Half a second of CPU is enough to see it. On a busy machine it
-/// gets little, and what it wanted counts.
+/// With nobody there, it asks, and asks, and asks.
 pub fn burns_a_full_core_for_nothing(exe: &str) {
-    let server = Server::start(exe);
+    assert_burns_a_core(&Server::start(exe));
+}
+
+/// Half a second of CPU is enough to see it. On a busy machine the server gets little, and what it wanted counts.
+#[track_caller]
+pub(super) fn assert_burns_a_core(server: &Server) {
     let Some(before) = server.usage() else { return skipped("needs /proc") };
     let waited_before = server.waited_for_a_cpu();
     eventually("half a second of CPU is gone", || {

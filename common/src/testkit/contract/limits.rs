@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::testkit::client::{Client, allow_descriptors};
+use crate::testkit::contract::cost::assert_burns_a_core;
 use crate::testkit::server::{Server, Signal};
 use crate::testkit::traced::{NO_STRACE, Traceable, run_from_shell, start_from_shell};
 use crate::testkit::{pass, skipped};
@@ -32,7 +33,7 @@ pub fn who_waited_for_a_descriptor_is_served_when_one_leaves(exe: &str) {
     assert!(server.log().lines().count() <= 3, "{}", server.log());
 }
 
-/// The same, but the CPU: a server that spins by design.
+/// The same, and it burns a core meanwhile: a server that goes on asking.
 pub fn who_waited_for_a_descriptor_is_served_by_a_server_that_spins(exe: &str) {
     if cfg!(not(unix)) {
         return skipped("there is no such limit here");
@@ -41,7 +42,9 @@ pub fn who_waited_for_a_descriptor_is_served_by_a_server_that_spins(exe: &str) {
         return skipped("needs 300 descriptors");
     }
     let server = Server::start_with_descriptors(exe, 64);
-    Crowd::connect(&server, 40..64).leave_one_by_one();
+    let crowd = Crowd::connect(&server, 40..64);
+    assert_burns_a_core(&server);
+    crowd.leave_one_by_one();
     server.assert_still_serving();
     assert!(server.log().lines().count() <= 3, "{}", server.log());
 }
@@ -101,13 +104,15 @@ pub fn who_waited_at_the_limit_is_served_when_one_leaves(exe: &str) {
     assert!(server.log().lines().count() <= 3, "{}", server.log());
 }
 
-/// The same, but the CPU: a server that spins by design.
+/// The same, and it burns a core meanwhile: a server that goes on asking.
 pub fn who_waited_at_the_limit_is_served_by_a_server_that_spins(exe: &str) {
     if !allow_descriptors(ROOM) {
         return skipped("needs 300 descriptors");
     }
     let server = Server::start_with(exe, &["--max-connections", "50"]);
-    Crowd::connect(&server, 50..51).leave_one_by_one();
+    let crowd = Crowd::connect(&server, 50..51);
+    assert_burns_a_core(&server);
+    crowd.leave_one_by_one();
     server.assert_still_serving();
     assert!(server.log().lines().count() <= 3, "{}", server.log());
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::testkit::client::{Client, Flood, allow_descriptors, random_bytes};
 use crate::testkit::contract::watching::{Line, totals};
 use crate::testkit::server::{Server, Signal, Usage};
+use crate::testkit::traced::{NO_STRACE, Traceable};
 use crate::testkit::{eventually, skipped};
 
 const MIB: u64 = 1024 * 1024;
@@ -239,6 +240,45 @@ pub fn a_crowd_is_taken_in_by_several_turns(exe: &str) {
     assert!(turns >= CLIENTS / MOST, "{turns} turns for {CLIENTS} new clients");
     clients.into_iter().for_each(Client::reset);
     server.assert_still_serving();
+}
+
+/// 40 clients connect while each read(2) takes 5 ms. A server that takes in one of them in each pass, and asks all who
+/// are in before it takes in the next, has made 820 reads when the last one is served.
+pub fn a_crowd_does_not_come_in_one_by_one(exe: &str) {
+    const CLIENTS: usize = 40;
+    let Some(traced) = Traceable::start(exe, &[], "true") else { return skipped(NO_STRACE) };
+    let Some(trace) = traced.trace(&["trace=recvfrom", "inject=recvfrom:delay_enter=5000"]) else {
+        return skipped(NO_STRACE);
+    };
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| traced.server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(b"!"));
+    clients.iter_mut().for_each(|client| client.expect(b"!"));
+    let reads = trace.calls();
+    eprintln!("{reads} reads until {CLIENTS} clients were served");
+    assert!(reads <= 10 * CLIENTS, "{reads} reads until {CLIENTS} clients were served");
+    traced.server.assert_still_serving();
+}
+
+/// 32 KiB are there at once. A server that reads 4 KiB at a time knows after each read that there may be more, and
+/// does not go back to the poller to be told so: that would be eight wake-ups for each message.
+pub fn a_message_of_eight_reads_is_one_wake_up(exe: &str) {
+    const MESSAGES: u64 = 20;
+    let server = Server::start_with(exe, &["--stats"]);
+    let mut client = server.connect();
+    client.round_trip(b"hello");
+    let message = random_bytes(32 * 1024);
+    let before = told(&server, 5);
+    for _ in 0..MESSAGES {
+        if !server.signal(Signal::Stop) {
+            return skipped("needs signals");
+        }
+        client.send(&message);
+        server.signal(Signal::Continue);
+        client.expect(&message);
+    }
+    let (_, turns) = told(&server, 5 + MESSAGES * message.len() as u64).since(before);
+    // To stop it is a wake-up as well: epoll_wait(2) fails with EINTR.
+    assert!(turns <= 4 * MESSAGES, "{turns} wake-ups for {MESSAGES} messages");
 }
 
 impl Line {
