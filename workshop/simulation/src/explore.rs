@@ -320,6 +320,10 @@ impl World for Looked {
         self.world.turn_ends(kernel, clients);
     }
 
+    fn scheduled(&mut self, kernel: &mut Kernel, timers: usize) {
+        self.world.scheduled(kernel, timers);
+    }
+
     fn reported(&mut self, kernel: &mut Kernel, end: &io::Result<()>) {
         self.world.reported(kernel, end);
     }

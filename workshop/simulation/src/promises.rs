@@ -16,7 +16,7 @@ const fn promise(name: &'static str, sees: &'static str, misses: &'static str) -
 }
 
 /// All promises.
-pub const PROMISES: [Promise; 30] = [
+pub const PROMISES: [Promise; 32] = [
     promise(
         "the echo is an exact prefix",
         "A client compares each byte with what it has sent at that place.",
@@ -76,7 +76,18 @@ pub const PROMISES: [Promise; 30] = [
     promise(
         "the table holds those who are here",
         "At the end of a turn the server counts other clients than are accepted and not closed.",
-        "What a place in the table costs, and the timers and marks of clients that have left.",
+        "What a place in the table costs, and the marks of clients that have left.",
+    ),
+    promise(
+        "no more places in the table than clients at once",
+        "A client is watched under a token whose place is beyond the most clients that were ever here at once.",
+        "What a place costs.",
+    ),
+    promise(
+        "no more timers than the clients account for",
+        "The server schedules a timer, and the queue then holds more than 1,025 timers and three for each of the most \
+         clients that were ever here at once.",
+        "Timers that are swept away late, as long as there are fewer. Timers of stage 5, which has none.",
     ),
     promise(
         "no outbox over its limit",

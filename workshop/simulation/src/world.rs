@@ -58,6 +58,10 @@ enum Shortage {
 #[derive(Debug, Hash)]
 pub struct Clients {
     pub(crate) clients: Vec<Client>,
+    /// Those that are still to come, the next one last; and those that have come and have not left, by their names.
+    /// In a crowd most have come and left, or are still to come, and need not be asked.
+    to_come: Vec<usize>,
+    present: Vec<usize>,
     pub(crate) mix: Mix,
     watch: Watch,
     pub(crate) waits: u32,
@@ -103,7 +107,7 @@ impl Clients {
         }
         choices.next_section();
         if choices.pick(8) == 7 {
-            scripts.extend(crowd(choices));
+            scripts.extend(crowd(choices, &rules));
             // All of them may have come before the server looks.
             mix.hurry = [mix.hurry, 2_000, 2_000, 2_000][choices.pick(4)];
         }
@@ -112,8 +116,12 @@ impl Clients {
 
     /// A world with these clients.
     pub(crate) fn with(mix: Mix, scripts: Vec<Script>, rules: Rules) -> Self {
+        let mut to_come: Vec<_> = (0..scripts.len()).collect();
+        to_come.sort_by_key(|&name| std::cmp::Reverse(scripts[name].comes_at));
         Self {
             clients: scripts.into_iter().map(Client::new).collect(),
+            to_come,
+            present: Vec::new(),
             mix,
             watch: Watch::new(rules),
             waits: 0,
@@ -199,34 +207,54 @@ impl Clients {
         if self.steps > MOST_STEPS {
             return false;
         }
-        let able = self.clients.iter().filter(|client| client.could_act(kernel)).count();
-        let all = able + kernel.in_flight.len();
+        self.clients_come(kernel.now);
+        let present = self.present.iter().copied();
+        let able: Vec<_> = present.filter(|&name| self.clients[name].could_act(kernel)).collect();
+        let all = able.len() + kernel.in_flight.len();
         if all == 0 {
             return false;
         }
         self.steps += 1;
         let pick = kernel.choices.pick(all);
-        if pick >= able {
-            let (id, from) = kernel.in_flight.remove(pick - able);
-            let who = if from == CLIENT { "client" } else { "server" };
-            kernel.tell(|| format!("(what the {who}'s end of connection {id} has sent arrives)"));
-            kernel.arrive(id, from);
-            return true;
+        match able.get(pick) {
+            Some(&name) => self.acts(kernel, name),
+            None => {
+                let (id, from) = kernel.in_flight.remove(pick - able.len());
+                let who = if from == CLIENT { "client" } else { "server" };
+                kernel
+                    .tell(|| format!("(what the {who}'s end of connection {id} has sent arrives)"));
+                kernel.arrive(id, from);
+            }
         }
-        let clients = self.clients.iter_mut().enumerate();
-        let mut able = clients.filter(|(_, client)| client.could_act(kernel));
-        let Some((name, client)) = able.nth(pick) else { return false };
+        true
+    }
+
+    fn clients_come(&mut self, now: Duration) {
+        while let Some(name) =
+            self.to_come.pop_if(|name| self.clients[*name].script.comes_at <= now)
+        {
+            let place = self.present.partition_point(|&other| other < name);
+            self.present.insert(place, name);
+        }
+    }
+
+    fn acts(&mut self, kernel: &mut Kernel, name: usize) {
+        let client = &mut self.clients[name];
         if let Some((property, wrong)) = client.act(kernel) {
             self.watch.wrong(kernel, property, || wrong);
         }
         self.watch.acted(kernel, name, client, self.stop_sent.is_some());
-        true
+        if client.left {
+            self.present.retain(|&other| other != name);
+        }
     }
 
     /// When the next thing happens by itself.
     fn next_time(&self, kernel: &Kernel) -> Option<Duration> {
-        let acts = self.clients.iter().filter_map(|client| client.next_time(kernel));
-        acts.chain(self.shortage_ends).min()
+        let next_comes = self.to_come.last().map(|&name| self.clients[name].script.comes_at);
+        let present = self.present.iter().map(|&name| &self.clients[name]);
+        let acts = present.filter_map(|client| client.next_time(kernel));
+        acts.chain(next_comes).chain(self.shortage_ends).min()
     }
 
     /// Whether one of the things happens that happen so many times out of a thousand.
@@ -367,6 +395,13 @@ impl World for Clients {
         self.watch.turn_ends(kernel, clients);
     }
 
+    fn scheduled(&mut self, kernel: &mut Kernel, timers: usize) {
+        // A history that is over has left its turn somewhere.
+        if !self.over {
+            self.watch.scheduled(kernel, timers);
+        }
+    }
+
     fn reported(&mut self, _: &mut Kernel, _: &io::Result<()>) {}
 
     fn after_call(&mut self, kernel: &mut Kernel, call: Call) {
@@ -483,7 +518,11 @@ fn stubborn(choices: &mut Choices, rules: &Rules) -> Script {
 }
 
 /// Many who come at once, say a word, and leave or stay.
-fn crowd(choices: &mut Choices) -> Vec<Script> {
+fn crowd(choices: &mut Choices, rules: &Rules) -> Vec<Script> {
+    // Only where clients have timers: there are many of these.
+    if rules.idle_timeout.is_some() && choices.pick(10) == 9 {
+        return visitors(times(choices, &COMES)).collect();
+    }
     const ENDINGS: [Ending; 4] = [Ending::HalfClose, Ending::Stay, Ending::Close, Ending::Reset];
     let comes_at = times(choices, &COMES);
     // More than are taken in, told the status, or served between two looks.
@@ -495,4 +534,14 @@ fn crowd(choices: &mut Choices) -> Vec<Script> {
         plain(comes_at, 1_000, writes, ending)
     };
     (0..n).map(|_| one(choices)).collect()
+}
+
+/// Many who come, a few at a time, and leave before they are silent for too long. Their timers stay behind.
+fn visitors(first_comes_at: Duration) -> impl Iterator<Item = Script> {
+    const AT_A_TIME: u32 = 32;
+    // More than may stay behind of so few, even if some of them overlap: see `TIMERS_BESIDES`.
+    (0..1_400).map(move |n| {
+        let comes_at = first_comes_at + n / AT_A_TIME * ms(2);
+        Script { writes_after: ms(1), ..plain(comes_at, 1_000, Vec::new(), Ending::Close) }
+    })
 }

@@ -33,6 +33,11 @@ pub mod stats {
         simulated_kernel::turn_ends(clients);
     }
 
+    /// A timer was scheduled, and so many are in the queue.
+    pub fn scheduled(timers: usize) {
+        simulated_kernel::scheduled(timers);
+    }
+
     /// The server goes on.
     pub fn turn_begins() {}
 }
