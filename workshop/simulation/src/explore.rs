@@ -37,7 +37,7 @@ pub fn small_worlds(stage: Stage) -> usize {
 
 /// Room for as many clients as there are, and for one.
 const LIMITS: usize = 2;
-const TROUBLES: usize = 6;
+const TROUBLES: usize = 7;
 const SCRIPTS: usize = 8;
 
 /// So many mishaps happen in a small world at most, signals included.
@@ -83,6 +83,7 @@ fn prepare(stage: Stage, mut choices: Choices) -> (Rules, Kernel, Clients) {
         2 => mix.interrupted = 1,
         3 => mix.spurious = 1,
         4 => mix.jumps = 1,
+        5 => mix.aborted = 1,
         _ => mix.shortage = 1,
     }
     let second = Duration::from_secs(1);

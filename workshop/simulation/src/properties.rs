@@ -252,6 +252,9 @@ impl Watch {
             Call::NoAccept(ErrorKind::WouldBlock) => {
                 kernel.tell(|| "server: accept: EAGAIN".to_owned())
             }
+            Call::NoAccept(e @ ErrorKind::ConnectionAborted) => {
+                kernel.tell(|| format!("server: accept: {e}"));
+            }
             Call::NoAccept(e) => {
                 kernel.tell(|| format!("server: accept: {e}"));
                 self.shortage_at = Some(now);
@@ -674,7 +677,7 @@ impl Watch {
         client: &Client,
         stopping: bool,
     ) {
-        let Some(id) = client.id else { return };
+        let Some(id) = client.id.filter(|&id| !is_aborted(kernel, id)) else { return };
         let let_go = self
             .seen
             .get(id)
@@ -760,4 +763,10 @@ impl Watch {
             }
         }
     }
+}
+
+/// The kernel has ended it, before the server could have it.
+fn is_aborted(kernel: &Kernel, id: usize) -> bool {
+    let connection = &kernel.connections[id];
+    kernel.listener_open && !connection.accepted && connection.ends[SERVER].closed
 }

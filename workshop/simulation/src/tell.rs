@@ -36,6 +36,7 @@ fn mix(mix: &Mix) -> String {
         (mix.spurious, "events for nothing"),
         (mix.jumps, "the machine is suspended"),
         (mix.shortage, "descriptors run out"),
+        (mix.aborted, "accept is aborted"),
         (mix.early_stop, "SIGTERM comes early"),
     ];
     let mut said: Vec<_> = often

@@ -40,6 +40,8 @@ pub(crate) struct Mix {
     pub(crate) jumps: u32,
     /// Descriptors run out, and come back; or the kernel has no memory to watch a client.
     pub(crate) shortage: u32,
+    /// accept(2) loses the next clients that it would bring.
+    pub(crate) aborted: u32,
     /// The signal comes in the middle, and not at the end.
     pub(crate) early_stop: u32,
     /// And it comes again.
@@ -93,6 +95,7 @@ impl Clients {
             spurious: some(choices, 60),
             jumps: some(choices, 20),
             shortage: some(choices, 60),
+            aborted: some(choices, 60),
             early_stop: some(choices, 16),
             stop_again: some(choices, 300),
         };
@@ -284,6 +287,12 @@ impl Clients {
             (kernel.registrations, kernel.no_memory_for_options) = (None, false);
         } else if self.shortage_ends.is_none() && self.mishap(kernel, self.mix.shortage) {
             self.something_is_short(kernel);
+        }
+        // Not more of them before these have come: after 64 in a row a server takes it for a shortage.
+        if kernel.aborted == 0 && self.mishap(kernel, self.mix.aborted) {
+            let times = 1 + kernel.choices.pick(3);
+            kernel.tell(|| format!("(the next to be accepted are aborted: {times})"));
+            kernel.aborted = times;
         }
         if self.mishap(kernel, self.mix.early_stop) {
             self.stop(kernel);
@@ -519,8 +528,9 @@ fn stubborn(choices: &mut Choices, rules: &Rules) -> Script {
 
 /// Many who come at once, say a word, and leave or stay.
 fn crowd(choices: &mut Choices, rules: &Rules) -> Vec<Script> {
-    // Only where clients have timers: there are many of these.
-    if rules.idle_timeout.is_some() && choices.pick(10) == 9 {
+    // Only where clients have timers, and room: there are many of these.
+    let timed = rules.idle_timeout.is_some() && rules.max_connections > 100;
+    if timed && choices.pick(4) == 3 {
         return visitors(times(choices, &COMES)).collect();
     }
     const ENDINGS: [Ending; 4] = [Ending::HalfClose, Ending::Stay, Ending::Close, Ending::Reset];
