@@ -29,10 +29,10 @@ const STOP: Duration = Duration::from_millis(501);
 const PAUSE: Duration = Duration::from_millis(1_001);
 
 /// What a sleep is longer than it was asked to be: epoll_wait(2) counts in milliseconds.
-const SLACK: Duration = Duration::from_millis(1);
+pub(crate) const SLACK: Duration = Duration::from_millis(1);
 
 /// So many waits in which nothing moves and no time passes are a spin.
-const SPINS: u32 = 20;
+pub(crate) const SPINS: u32 = 20;
 
 /// So many turns may one client have between two looks at the poller (`FEWEST_TURNS`), and all together (`MOST_TURNS`).
 const TURNS_OF_ONE: u32 = 8;
@@ -275,6 +275,7 @@ impl Watch {
                 kernel.tell(|| format!("server: closes connection {id}"));
                 self.closes(kernel, id);
             }
+            Call::NoDial(..) => {} // a server calls nobody
             Call::StopListening => kernel.tell(|| "server: listens no more".to_owned()),
         }
     }

@@ -11,13 +11,13 @@ use crate::client::{Client, Ending, LONGEST_WRITE, Reading, Script};
 use crate::properties::{Rules, Violation, Watch};
 
 /// So many waits are the end of a history, whatever it has come to.
-const MOST_WAITS: u32 = 2_000;
+pub(crate) const MOST_WAITS: u32 = 2_000;
 
 /// And so many things that clients and the network have done.
-const MOST_STEPS: u32 = 20_000;
+pub(crate) const MOST_STEPS: u32 = 20_000;
 
 /// So many system calls in one turn are a turn without an end.
-const MOST_CALLS: u64 = 50_000;
+pub(crate) const MOST_CALLS: u64 = 50_000;
 
 /// So many clients at most, besides a crowd.
 const MOST_CLIENTS: usize = 12;
@@ -175,9 +175,7 @@ impl Clients {
     }
 
     /// The server has panicked, or was taken out of a turn without an end.
-    pub fn panicked(&mut self, kernel: &mut Kernel, panic: &(dyn std::any::Any + Send)) {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no word").to_owned();
+    pub(crate) fn panicked(&mut self, kernel: &mut Kernel, said: String) {
         self.watch.wrong(kernel, "no panic", || said);
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io;
 use std::time::Instant;
 
-pub use real::{Numbered, accept, cli, stream};
+pub use real::{Numbered, accept, cli, run, stream};
 
 /// The byte that comes with a signal, from the schedule.
 ///
@@ -19,6 +19,15 @@ pub fn signals() -> io::Result<simulated_kernel::Signals> {
 /// The clock of the simulation.
 pub fn now() -> Instant {
     simulated_kernel::now()
+}
+
+/// A peer of the simulation is never the program itself.
+///
+/// # Errors
+///
+/// None.
+pub fn refuse_self(_: &simulated_kernel::net::TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 /// How a client left. The world writes it down.

@@ -81,6 +81,8 @@ pub enum Call {
     NoAccept(io::ErrorKind),
     /// It no longer listens.
     StopListening,
+    /// connect(2) has failed at once.
+    NoDial(SocketAddr, io::ErrorKind),
 }
 
 thread_local! {

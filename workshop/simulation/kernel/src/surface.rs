@@ -293,9 +293,12 @@ impl TcpStream {
     /// No descriptor.
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
         call(|kernel, world| {
-            let id = kernel.dial()?;
-            world.dialed(kernel, id, addr);
-            Ok(Self(id))
+            let dialed = kernel.dial();
+            match &dialed {
+                Ok(id) => world.dialed(kernel, *id, addr),
+                Err(e) => world.after_call(kernel, Call::NoDial(addr, e.kind())),
+            }
+            dialed.map(Self)
         })
     }
 
