@@ -33,6 +33,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
+use common::now;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -92,7 +93,7 @@ enum Phase {
 
 impl Caller {
     fn new(options: &Options) -> io::Result<Self> {
-        let now = Instant::now();
+        let now = now();
         let call = |peer| Call { peer, phase: Phase::Pausing { until: now } };
         let calls: Vec<_> = Peer::all(options).into_iter().map(call).collect();
         let (open, timers) = (calls.len(), Timers::new());
@@ -106,7 +107,7 @@ impl Caller {
         }
         while self.open > 0 {
             self.wait_for_events(&mut events)?;
-            let now = Instant::now();
+            let now = now();
             for event in &events {
                 self.turn(event.token().0, Said::from(event), now);
             }
@@ -120,7 +121,7 @@ impl Caller {
 
     /// Sleeps in `epoll_wait(2)` or its like until there is an event, or a timer is due.
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, self.timers.sleep_for(Instant::now())) {
+        match self.poll.poll(events, self.timers.sleep_for(now())) {
             // A signal cut the sleep short, and no events were taken. The next turn sleeps on.
             Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
             done => done,
@@ -154,8 +155,8 @@ impl Caller {
     fn attempt(&mut self, index: usize) {
         let Call { peer, phase } = &mut self.calls[index];
         peer.begin_attempt();
-        // Many attempts may begin in one turn. We read the clock for each, so that each has its full time.
-        let deadline = Instant::now() + peer.ack_timeout;
+        // The clock is read here: when many attempts begin in one turn, each has all of its time.
+        let deadline = now() + peer.ack_timeout;
         match connect(&self.poll, peer.addr, Token(index)) {
             Ok(stream) => {
                 *phase = Phase::Shaking(Handshake::new(stream, deadline));
@@ -175,7 +176,7 @@ impl Caller {
         let Phase::Shaking(handshake) = mem::replace(phase, Phase::Over) else { return };
         match handshake.into_outcome() {
             Ok((socket, early)) => {
-                let now = Instant::now();
+                let now = now();
                 let deadline = now + peer.ack_timeout;
                 *phase = Phase::Talking(Talk::new(socket, early, deadline));
                 self.timers.schedule(deadline, index);
@@ -190,7 +191,7 @@ impl Caller {
         let Call { peer, phase } = &mut self.calls[index];
         match peer.pause() {
             Some(pause) => {
-                let until = Instant::now() + pause;
+                let until = now() + pause;
                 *phase = Phase::Pausing { until };
                 self.timers.schedule(until, index);
             }

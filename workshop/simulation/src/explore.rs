@@ -28,7 +28,9 @@ use simulated_kernel::{Call, Kernel, World};
 use crate::client::{Ending, Reading, Script};
 use crate::properties::Rules;
 use crate::world::{Clients, Mix};
-use crate::{History, OUTBOX_LIMIT, Stage, history, judge, options, run, server_of, tell};
+use crate::{
+    History, OUTBOX_LIMIT, Stage, history, judge, listener, options, run, server_of, tell,
+};
 
 /// How many different small worlds there are for a stage.
 pub fn small_worlds(stage: Stage) -> usize {
@@ -37,7 +39,7 @@ pub fn small_worlds(stage: Stage) -> usize {
 
 /// Room for as many clients as there are, and for one.
 const LIMITS: usize = 2;
-const TROUBLES: usize = 6;
+const TROUBLES: usize = 7;
 const SCRIPTS: usize = 8;
 
 /// So many mishaps happen in a small world at most, signals included.
@@ -67,8 +69,8 @@ pub fn play_small(stage: Stage, choices: Choices, tell: bool) -> History {
     let (rules, mut kernel, world) = prepare(stage, choices);
     kernel.story = tell.then(Vec::new);
     let head = if tell { tell::head(&rules, &world, &kernel) } else { Vec::new() };
-    let (mut kernel, mut world, end) =
-        run(server_of(stage), options(&rules), kernel, Box::new(world));
+    let server = || server_of(stage)(listener(), options(&rules));
+    let (mut kernel, mut world, end) = run(kernel, world, server);
     judge(&mut kernel, &mut world, end);
     history(kernel, &world, head)
 }
@@ -83,6 +85,7 @@ fn prepare(stage: Stage, mut choices: Choices) -> (Rules, Kernel, Clients) {
         2 => mix.interrupted = 1,
         3 => mix.spurious = 1,
         4 => mix.jumps = 1,
+        5 => mix.aborted = 1,
         _ => mix.shortage = 1,
     }
     let second = Duration::from_secs(1);
@@ -252,8 +255,8 @@ fn play_branch(stage: Stage, branch: &Branch, known: &mut Known) -> Played {
         known: std::mem::take(known),
         is_known: false,
     };
-    let (mut kernel, mut looked, end) =
-        run(server_of(stage), options(&rules), kernel, Box::new(looked));
+    let server = || server_of(stage)(listener(), options(&rules));
+    let (mut kernel, mut looked, end) = run(kernel, looked, server);
     *known = std::mem::take(&mut looked.known);
     // A history that was given up is not to be judged: it has broken nothing up to there, and its end is our doing.
     if !looked.is_known {
@@ -318,6 +321,10 @@ impl World for Looked {
 
     fn turn_ends(&mut self, kernel: &mut Kernel, clients: usize) {
         self.world.turn_ends(kernel, clients);
+    }
+
+    fn scheduled(&mut self, kernel: &mut Kernel, timers: usize) {
+        self.world.scheduled(kernel, timers);
     }
 
     fn reported(&mut self, kernel: &mut Kernel, end: &io::Result<()>) {

@@ -1,8 +1,9 @@
-//! Stages 5 and 6 on a simulated kernel. Every choice, the kernel's included, comes from a seed, so every failure can
+//! Stages 5 and 6, and the handshake, on a simulated kernel. Every choice, the kernel's included, comes from a seed, so every failure can
 //! be repeated.
 
 mod client;
 pub mod explore;
+pub mod handshake;
 mod promises;
 mod properties;
 pub mod shrink;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use simulated_kernel::{Kernel, World};
 
-pub use promises::{PROMISES, Promise};
+pub use promises::{CALLER_PROMISES, PROMISES, Promise};
 pub use properties::{Rules, Violation};
 pub use simulated_kernel::choices::{Choices, Decisions};
 pub use turns::{Call, Turn, turns, turns_with};
@@ -81,41 +82,44 @@ pub fn play_with(
     world.prepare(&mut kernel);
     kernel.story = tell.then(Vec::new);
     let head = if tell { tell::head(&rules, &world, &kernel) } else { Vec::new() };
-    let (mut kernel, mut world, end) = run(server, options, kernel, Box::new(world));
+    let (mut kernel, mut world, end) = run(kernel, world, || server(listener(), options));
     judge(&mut kernel, &mut world, end);
     history(kernel, &world, head)
 }
 
-/// How the server ended: by itself, or with a panic.
-type End = Result<io::Result<()>, Box<dyn Any + Send>>;
+/// How the program ended: by itself, or with a panic.
+type End<T> = Result<io::Result<T>, Box<dyn Any + Send>>;
 
-/// Runs a server in a world up to the end of it.
-fn run<W: World>(
-    server: impl FnOnce(TcpListener, common::cli::Timed) -> io::Result<()>,
-    options: common::cli::Timed,
+/// Runs a program in a world up to the end of it.
+fn run<W: World, T>(
     kernel: Kernel,
-    world: Box<W>,
-) -> (Kernel, Box<W>, End) {
+    world: W,
+    program: impl FnOnce() -> io::Result<T>,
+) -> (Kernel, Box<W>, End<T>) {
     let play = move || {
         PLAYING.set(true);
-        let end =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server(listener(), options)));
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(program));
         PLAYING.set(false);
         end
     };
-    let (kernel, world, end) = simulated_kernel::play(kernel, world, play);
+    let (kernel, world, end) = simulated_kernel::play(kernel, Box::new(world), play);
     let world: Box<dyn Any> = world;
     (kernel, world.downcast().expect("it is the world that went in"), end)
 }
 
-fn judge(kernel: &mut Kernel, world: &mut Clients, end: End) {
+fn judge(kernel: &mut Kernel, world: &mut Clients, end: End<()>) {
     match end {
         Ok(end) => world.judge_the_end(kernel, &end),
-        Err(panic) => match PANIC.take() {
-            Some(said) => world.panicked(kernel, &said),
-            None => world.panicked(kernel, &*panic),
-        },
+        Err(panic) => world.panicked(kernel, last_words(&*panic)),
     }
+}
+
+/// What a panic has said.
+fn last_words(panic: &(dyn Any + Send)) -> String {
+    PANIC.take().unwrap_or_else(|| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no word").to_owned()
+    })
 }
 
 fn history(kernel: Kernel, world: &Clients, head: Vec<String>) -> History {

@@ -16,7 +16,7 @@ const fn promise(name: &'static str, sees: &'static str, misses: &'static str) -
 }
 
 /// All promises.
-pub const PROMISES: [Promise; 30] = [
+pub const PROMISES: [Promise; 32] = [
     promise(
         "the echo is an exact prefix",
         "A client compares each byte with what it has sent at that place.",
@@ -76,7 +76,18 @@ pub const PROMISES: [Promise; 30] = [
     promise(
         "the table holds those who are here",
         "At the end of a turn the server counts other clients than are accepted and not closed.",
-        "What a place in the table costs, and the timers and marks of clients that have left.",
+        "What a place in the table costs, and the marks of clients that have left.",
+    ),
+    promise(
+        "no more places in the table than clients at once",
+        "A client is watched under a token whose place is beyond the most clients that were ever here at once.",
+        "What a place costs.",
+    ),
+    promise(
+        "no more timers than the clients account for",
+        "The server schedules a timer, and the queue then holds more than 1,025 timers and three for each of the most \
+         clients that were ever here at once.",
+        "Timers that are swept away late, as long as there are fewer. Timers of stage 5, which has none.",
     ),
     promise(
         "no outbox over its limit",
@@ -165,5 +176,79 @@ pub const PROMISES: [Promise; 30] = [
         "the server does not end by itself",
         "The loop returns an error, and no client was closed by that.",
         "A server that ends with clients: that is seen as clients that are let go of without a reason.",
+    ),
+];
+
+/// All promises of the program that calls, the example `handshake`.
+pub const CALLER_PROMISES: [Promise; 14] = [
+    promise(
+        "connected only behind the whole ack",
+        "The program asks its question, and the first 17 bytes that it has read are not its greeting.",
+        "A program that says that it is connected, and asks nothing: that is for \"each call ends in one state\".",
+    ),
+    promise(
+        "an ack that has come counts",
+        "The program closes a connection that has neither its ack nor an error, although the ack had arrived when it woke \
+         up and its greeting was sent.",
+        "An ack that arrives while the program is awake.",
+    ),
+    promise(
+        "what the kernel says once is not forgotten",
+        "The program sleeps beside a connection that is broken, has room for what is to be sent, or has bytes or an end \
+         for a program that has sent it all.",
+        "A program that is late, as long as it is awake.",
+    ),
+    promise(
+        "what came behind the ack is heard",
+        "The program sleeps beside a connection whose line it has read to the end.",
+        "What it makes of the line.",
+    ),
+    promise(
+        "no attempt is given up without a reason",
+        "A connection is closed before its time, without an end, an error, a wrong byte or a line.",
+        "Whether an error had to end the attempt.",
+    ),
+    promise(
+        "an attempt ends by its deadline",
+        "The program sleeps past the time of an attempt, or of the talk behind it, by more than the millisecond that \
+         epoll_wait(2) may add.",
+        "A machine that was suspended: the program is late then, and has slept no longer than it said.",
+    ),
+    promise(
+        "one attempt at a time, and none too many",
+        "connect(2) to a peer that the program is connected with or connecting to, or that has had all its attempts.",
+        "Nothing: each call is counted.",
+    ),
+    promise(
+        "the next attempt comes behind its pause",
+        "connect(2) earlier than half of the longest pause behind this attempt, or a sleep that is longer than all of it.",
+        "How the pauses are spread between these two.",
+    ),
+    promise(
+        "each call ends in one state",
+        "The program ends, or sleeps for ever, and a peer is neither connected nor out of attempts; or it says something else of the \
+         peer than was seen.",
+        "Why an attempt has failed.",
+    ),
+    promise(
+        "what is said is the greeting and the question",
+        "write(2) takes something else.",
+        "Bytes that a reset has dropped.",
+    ),
+    promise(
+        "a program that calls does not spin",
+        "Twenty waits in a row in which nothing moves and no time passes.",
+        "A program that wakes up more often than it has to, as long as time passes.",
+    ),
+    promise(
+        "a turn of the program has an end",
+        "So many system calls without a look at the poller that there is no end to be seen.",
+        "A loop that makes no system calls. The history hangs then.",
+    ),
+    promise("the program does not panic", "It panics.", "An overflow, in a build without checks."),
+    promise(
+        "the program does not end by itself",
+        "The loop returns an error before all calls are over.",
+        "Nothing.",
     ),
 ];

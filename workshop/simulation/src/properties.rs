@@ -29,10 +29,10 @@ const STOP: Duration = Duration::from_millis(501);
 const PAUSE: Duration = Duration::from_millis(1_001);
 
 /// What a sleep is longer than it was asked to be: epoll_wait(2) counts in milliseconds.
-const SLACK: Duration = Duration::from_millis(1);
+pub(crate) const SLACK: Duration = Duration::from_millis(1);
 
 /// So many waits in which nothing moves and no time passes are a spin.
-const SPINS: u32 = 20;
+pub(crate) const SPINS: u32 = 20;
 
 /// So many turns may one client have between two looks at the poller (`FEWEST_TURNS`), and all together (`MOST_TURNS`).
 const TURNS_OF_ONE: u32 = 8;
@@ -46,6 +46,16 @@ const ACCEPTS: u32 = 128;
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// See [`LINGER_SILENCE`].
 const LINGER: Duration = Duration::from_secs(30);
+
+/// A client has two timers at most: one for its silence, and one for its end. The server looks for timers of clients
+/// that have left whenever it schedules one of the first kind, so up to as many of the second kind come on top.
+const TIMERS_OF_ONE: usize = 3;
+
+/// So many timers of clients that have left may be in the queue besides (`STALE_TIMERS`), and the one of the status.
+const TIMERS_BESIDES: usize = 1_024 + 1;
+
+/// A token names a place in the table by its last six digits: `MAX_SLOTS`.
+const PLACES: usize = 1_000_000;
 
 /// What one read(2) of a server brings at most: `READ_SIZE`.
 const READ_SIZE: usize = 64 * 1024 + 1;
@@ -103,6 +113,8 @@ struct Seen {
     /// without a turn.
     turns: u32,
     looks: u32,
+    /// How many clients were here at the first of these looks: so many may have a turn before it.
+    ahead: u32,
     /// So many bytes have to be read before the stop is over.
     to_be_read: u64,
     /// It was closed by a server that stops.
@@ -122,6 +134,8 @@ pub(crate) struct Watch {
     pub(crate) violation: Option<Violation>,
     seen: Vec<Seen>,
     here: usize,
+    /// How many were here at once, at most.
+    most_here: usize,
     /// Turns, and clients taken in, since the last look at the poller.
     turns: u32,
     accepts: u32,
@@ -144,6 +158,7 @@ impl Watch {
             violation: None,
             seen: Vec::new(),
             here: 0,
+            most_here: 0,
             turns: 0,
             accepts: 0,
             idle_waits: 0,
@@ -221,6 +236,7 @@ impl Watch {
                     });
                 }
                 let here = self.here;
+                self.most_here = self.most_here.max(here);
                 if here > self.rules.max_connections {
                     self.wrong(kernel, "never more clients than the limit", || {
                         format!("{here} clients")
@@ -232,8 +248,12 @@ impl Watch {
                     });
                 }
             }
+            Call::Watch(_, token) => self.has_a_place(kernel, token % PLACES),
             Call::NoAccept(ErrorKind::WouldBlock) => {
                 kernel.tell(|| "server: accept: EAGAIN".to_owned())
+            }
+            Call::NoAccept(e @ ErrorKind::ConnectionAborted) => {
+                kernel.tell(|| format!("server: accept: {e}"));
             }
             Call::NoAccept(e) => {
                 kernel.tell(|| format!("server: accept: {e}"));
@@ -255,6 +275,7 @@ impl Watch {
                 kernel.tell(|| format!("server: closes connection {id}"));
                 self.closes(kernel, id);
             }
+            Call::NoDial(..) => {} // a server calls nobody
             Call::StopListening => kernel.tell(|| "server: listens no more".to_owned()),
         }
     }
@@ -313,7 +334,7 @@ impl Watch {
     /// The server looks at the poller. A client that could have been served at the last look, and at this one, has
     /// had its turn between the two, unless there are more than fit in between.
     pub(crate) fn looks(&mut self, kernel: &mut Kernel) {
-        let most = 2 + self.here as u32 / TURNS_OF_ALL;
+        let here = self.here as u32;
         for id in 0..self.seen.len() {
             let seen = &mut self.seen[id];
             if !seen.here() {
@@ -324,7 +345,11 @@ impl Watch {
                 true => end.is_writable() && !end.reset,
                 false => end.has_input() && !seen.read_the_end,
             };
+            if seen.looks == 0 {
+                seen.ahead = here;
+            }
             seen.looks = if could { seen.looks + 1 } else { 0 };
+            let most = 2 + seen.ahead / TURNS_OF_ALL;
             if seen.looks > most {
                 self.wrong(kernel, "a turn between two turns of another", || {
                     format!("connection {id} was passed over {most} times")
@@ -462,6 +487,26 @@ impl Watch {
         if clients != here {
             self.wrong(kernel, "the table holds those who are here", || {
                 format!("{clients} in the table, {here} connected")
+            });
+        }
+    }
+
+    /// A client gets a place in the table. One that another has left comes before a new one.
+    fn has_a_place(&mut self, kernel: &mut Kernel, place: usize) {
+        let most = self.most_here;
+        if place >= most {
+            self.wrong(kernel, "no more places in the table than clients at once", || {
+                format!("place {} is taken, and {most} were here at once at most", place + 1)
+            });
+        }
+    }
+
+    /// The server has scheduled a timer.
+    pub(crate) fn scheduled(&mut self, kernel: &mut Kernel, timers: usize) {
+        let most_here = self.most_here;
+        if timers > TIMERS_OF_ONE * most_here + TIMERS_BESIDES {
+            self.wrong(kernel, "no more timers than the clients account for", || {
+                format!("{timers} timers, and {most_here} were here at once at most")
             });
         }
     }
@@ -633,7 +678,7 @@ impl Watch {
         client: &Client,
         stopping: bool,
     ) {
-        let Some(id) = client.id else { return };
+        let Some(id) = client.id.filter(|&id| !is_aborted(kernel, id)) else { return };
         let let_go = self
             .seen
             .get(id)
@@ -719,4 +764,10 @@ impl Watch {
             }
         }
     }
+}
+
+/// The kernel has ended it, before the server could have it.
+fn is_aborted(kernel: &Kernel, id: usize) -> bool {
+    let connection = &kernel.connections[id];
+    kernel.listener_open && !connection.accepted && connection.ends[SERVER].closed
 }

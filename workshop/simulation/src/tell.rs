@@ -29,13 +29,15 @@ pub(crate) fn head(rules: &Rules, world: &Clients, kernel: &Kernel) -> Vec<Strin
     ]
 }
 
-fn mix(mix: &Mix) -> String {
+/// What sort of world this is.
+pub(crate) fn mix(mix: &Mix) -> String {
     let often = [
         (mix.preempted, "clients act between two system calls"),
         (mix.interrupted, "EINTR"),
         (mix.spurious, "events for nothing"),
         (mix.jumps, "the machine is suspended"),
         (mix.shortage, "descriptors run out"),
+        (mix.aborted, "accept is aborted"),
         (mix.early_stop, "SIGTERM comes early"),
     ];
     let mut said: Vec<_> = often
@@ -58,11 +60,12 @@ const WRONG: &str = "WRONG: ";
 /// The lines of a story, with one for all that the server does in a row instead of one for each of its system calls.
 /// They end with the promise that was broken, if one was.
 pub(crate) fn by_turns(story: Vec<String>) -> Vec<String> {
-    const SERVER: &str = "server: ";
+    const PROGRAMS: [&str; 2] = ["server: ", "caller: "];
     let mut told: Vec<String> = Vec::new();
     let mut turn_goes_on = false;
     for line in story {
-        let Some((when, what)) = line.split_once(SERVER) else {
+        let by_program = PROGRAMS.iter().find_map(|program| line.split_once(program));
+        let Some((when, what)) = by_program else {
             turn_goes_on = false;
             let is_wrong = line.contains(WRONG);
             told.push(line);

@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use simulation::explore::{Explored, explore, play_small, small_worlds};
 use simulation::shrink::shrink;
-use simulation::{Choices, Decisions, History, Stage, play, quiet_panics};
+use simulation::{Choices, Decisions, History, Stage, handshake, play, quiet_panics};
 
 /// So many failing seeds are enough to look at.
 const MOST_FAILURES: usize = 10;
@@ -21,13 +21,13 @@ const MOST_FAILURES: usize = 10;
 /// How many seeds a thread takes at a time.
 const SEEDS_AT_A_TIME: u64 = 64;
 
-/// Runs stage 5 or 6 on a simulated kernel, in a world that a seed decides.
+/// Runs stage 5, stage 6 or the handshake on a simulated kernel, in a world that a seed decides.
 ///
 /// Without options it draws a seed and tells its history. The same seed is always the same history.
 #[derive(Parser)]
 #[command(name = "simulation", version)]
 struct Cli {
-    stage: StageName,
+    program: Program,
     /// Tell the history of this seed
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
@@ -48,29 +48,58 @@ struct Cli {
     small: bool,
 }
 
+/// What is run.
 #[derive(Clone, Copy, ValueEnum)]
-enum StageName {
+enum Program {
     /// stage5-mio
     Stage5,
     /// stage6-timers
     Stage6,
+    /// the example of stage6-timers that calls
+    Handshake,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stage5 => "stage5",
+            Self::Stage6 => "stage6",
+            Self::Handshake => "handshake",
+        }
+    }
+
+    /// The stage, if it is a server.
+    fn stage(self) -> anyhow::Result<Stage> {
+        match self {
+            Self::Stage5 => Ok(Stage::Five),
+            Self::Stage6 => Ok(Stage::Six),
+            Self::Handshake => bail!("there is no small world for the handshake, only seeds"),
+        }
+    }
+
+    fn play(self, choices: Choices, tell: bool) -> History {
+        match self {
+            Self::Stage5 => play(Stage::Five, choices, tell),
+            Self::Stage6 => play(Stage::Six, choices, tell),
+            Self::Handshake => handshake::play(choices, tell),
+        }
+    }
 }
 
 /// Does what the command line says. A promise that was broken is exit code 1.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let cli = parse();
-    let stage = match cli.stage {
-        StageName::Stage5 => Stage::Five,
-        StageName::Stage6 => Stage::Six,
-    };
     quiet_panics();
     match cli {
-        Cli { seeds: Some(n), from, .. } => many(stage, from, n),
-        Cli { explore: Some(departures), .. } => every(stage, departures),
-        Cli { choices: Some(choices), small, .. } => {
-            Ok(tell(&player(stage, small)(Choices::repeat(choices), true)))
+        Cli { program, seeds: Some(n), from, .. } => many(program, from, n),
+        Cli { program, explore: Some(departures), .. } => every(program, departures),
+        Cli { program, choices: Some(choices), small: true, .. } => {
+            Ok(tell(&play_small(program.stage()?, Choices::repeat(choices), true)))
         }
-        Cli { seed, .. } => one(stage, seed),
+        Cli { program, choices: Some(choices), .. } => {
+            Ok(tell(&program.play(Choices::repeat(choices), true)))
+        }
+        Cli { program, seed, .. } => one(program, seed),
     }
 }
 
@@ -85,18 +114,11 @@ fn parse() -> Cli {
     })
 }
 
-type Player = fn(Stage, Choices, bool) -> History;
-
-fn player(stage: Stage, small: bool) -> impl Fn(Choices, bool) -> History {
-    let play: Player = if small { play_small } else { play };
-    move |choices, tell| play(stage, choices, tell)
-}
-
 /// Tells the history of one seed.
-fn one(stage: Stage, seed: Option<u64>) -> anyhow::Result<ExitCode> {
+fn one(program: Program, seed: Option<u64>) -> anyhow::Result<ExitCode> {
     let seed = seed.unwrap_or_else(|| fastrand::u64(0..1_000_000));
-    common::print(format_args!("{}, seed {seed}", name(stage)));
-    Ok(tell(&play(stage, Choices::from_seed(seed), true)))
+    common::print(format_args!("{}, seed {seed}", program.name()));
+    Ok(tell(&program.play(Choices::from_seed(seed), true)))
 }
 
 fn tell(history: &History) -> ExitCode {
@@ -112,13 +134,13 @@ fn tell(history: &History) -> ExitCode {
 }
 
 /// Plays many seeds.
-fn many(stage: Stage, from: u64, n: u64) -> anyhow::Result<ExitCode> {
+fn many(program: Program, from: u64, n: u64) -> anyhow::Result<ExitCode> {
     let all = Workers::new(n)?;
     let sums = Mutex::new(Sums::default());
     all.work(SEEDS_AT_A_TIME, |numbers| {
         let mut here = Sums::default();
         for seed in numbers.map(|number| from + number) {
-            let history = play(stage, Choices::from_seed(seed), false);
+            let history = program.play(Choices::from_seed(seed), false);
             here.add(&history);
             if let Some(violation) = history.violation {
                 here.failed.insert(seed, (violation.property, violation.seen));
@@ -132,33 +154,34 @@ fn many(stage: Stage, from: u64, n: u64) -> anyhow::Result<ExitCode> {
     for (seed, (property, seen)) in sums.failed.iter().take(MOST_FAILURES) {
         common::print(format_args!("seed {seed}: {property}: {seen}"));
     }
-    common::print(format_args!("{}: {} in {}", name(stage), sums, all.time()));
+    common::print(format_args!("{}: {} in {}", program.name(), sums, all.time()));
     if sums.failed.is_empty() {
         return all.end();
     }
     let shrunk = sums.failed.keys().map(|&seed| {
-        let decisions = play(stage, Choices::from_seed(seed), false).choices.decisions();
-        Ok((seed, shortest(stage, &decisions, false)?))
+        let decisions = program.play(Choices::from_seed(seed), false).choices.decisions();
+        Ok((seed, shortest(&decisions, |choices| program.play(choices, true))?))
     });
     let shrunk = shrunk.collect::<anyhow::Result<Vec<_>>>()?;
     let shortest = shrunk.into_iter().min_by_key(|(_, history)| history.story.len());
     let (seed, history) = shortest.context("a seed has failed")?;
     common::print(format_args!("\nthe shortest history that comes of these, of seed {seed}:"));
-    Ok(tell_how_to_repeat(stage, &history, false))
+    Ok(tell_how_to_repeat(program, &history, ""))
 }
 
-fn shortest(stage: Stage, decisions: &Decisions, small: bool) -> anyhow::Result<History> {
-    let play = player(stage, small);
-    shrink(decisions, |decisions| play(Choices::repeat(decisions), true))
+fn shortest(
+    decisions: &Decisions,
+    mut play: impl FnMut(Choices) -> History,
+) -> anyhow::Result<History> {
+    shrink(decisions, |decisions| play(Choices::repeat(decisions)))
         .map(|(history, _)| history)
         .context("the same decisions were two different histories: it is not deterministic")
 }
 
 /// Tells a history that breaks a promise, with the command that repeats it.
-fn tell_how_to_repeat(stage: Stage, history: &History, small: bool) -> ExitCode {
+fn tell_how_to_repeat(program: Program, history: &History, small: &str) -> ExitCode {
     let end = tell(history);
-    let (name, small) = (name(stage), if small { "--small " } else { "" });
-    let decisions = history.choices.decisions().trimmed();
+    let (name, decisions) = (program.name(), history.choices.decisions().trimmed());
     common::print(format_args!(
         "again: cargo run -p simulation -- {name} {small}--choices '{decisions}'"
     ));
@@ -166,7 +189,8 @@ fn tell_how_to_repeat(stage: Stage, history: &History, small: bool) -> ExitCode 
 }
 
 /// Plays every schedule of every small world.
-fn every(stage: Stage, departures: u32) -> anyhow::Result<ExitCode> {
+fn every(program: Program, departures: u32) -> anyhow::Result<ExitCode> {
+    let stage = program.stage()?;
     let all = Workers::new(small_worlds(stage) as u64)?;
     let sums = Mutex::new(Explored::default());
     all.work(1, |worlds| {
@@ -185,12 +209,13 @@ fn every(stage: Stage, departures: u32) -> anyhow::Result<ExitCode> {
     let worlds = small_worlds(stage);
     common::print(format_args!(
         "{}: {schedules} schedules in {worlds} worlds in {}; {known} of them came to a state that was known",
-        name(stage),
+        program.name(),
         all.time(),
     ));
     if let Some(decisions) = wrong {
         common::print("\nthe shortest history that comes of the first that breaks a promise:");
-        return Ok(tell_how_to_repeat(stage, &shortest(stage, decisions, true)?, true));
+        let shortest = shortest(decisions, |choices| play_small(stage, choices, true))?;
+        return Ok(tell_how_to_repeat(program, &shortest, "--small "));
     }
     let end = all.end()?;
     match beyond {
@@ -200,13 +225,6 @@ fn every(stage: Stage, departures: u32) -> anyhow::Result<ExitCode> {
         )),
     }
     Ok(end)
-}
-
-fn name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Five => "stage5",
-        Stage::Six => "stage6",
-    }
 }
 
 /// What many histories have come to.

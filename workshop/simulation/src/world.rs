@@ -11,13 +11,13 @@ use crate::client::{Client, Ending, LONGEST_WRITE, Reading, Script};
 use crate::properties::{Rules, Violation, Watch};
 
 /// So many waits are the end of a history, whatever it has come to.
-const MOST_WAITS: u32 = 2_000;
+pub(crate) const MOST_WAITS: u32 = 2_000;
 
 /// And so many things that clients and the network have done.
-const MOST_STEPS: u32 = 20_000;
+pub(crate) const MOST_STEPS: u32 = 20_000;
 
 /// So many system calls in one turn are a turn without an end.
-const MOST_CALLS: u64 = 50_000;
+pub(crate) const MOST_CALLS: u64 = 50_000;
 
 /// So many clients at most, besides a crowd.
 const MOST_CLIENTS: usize = 12;
@@ -40,6 +40,8 @@ pub(crate) struct Mix {
     pub(crate) jumps: u32,
     /// Descriptors run out, and come back; or the kernel has no memory to watch a client.
     pub(crate) shortage: u32,
+    /// accept(2) loses the next clients that it would bring.
+    pub(crate) aborted: u32,
     /// The signal comes in the middle, and not at the end.
     pub(crate) early_stop: u32,
     /// And it comes again.
@@ -58,6 +60,10 @@ enum Shortage {
 #[derive(Debug, Hash)]
 pub struct Clients {
     pub(crate) clients: Vec<Client>,
+    /// Those that are still to come, the next one last; and those that have come and have not left, by their names.
+    /// In a crowd most have come and left, or are still to come, and need not be asked.
+    to_come: Vec<usize>,
+    present: Vec<usize>,
     pub(crate) mix: Mix,
     watch: Watch,
     pub(crate) waits: u32,
@@ -89,6 +95,7 @@ impl Clients {
             spurious: some(choices, 60),
             jumps: some(choices, 20),
             shortage: some(choices, 60),
+            aborted: some(choices, 60),
             early_stop: some(choices, 16),
             stop_again: some(choices, 300),
         };
@@ -103,7 +110,7 @@ impl Clients {
         }
         choices.next_section();
         if choices.pick(8) == 7 {
-            scripts.extend(crowd(choices));
+            scripts.extend(crowd(choices, &rules));
             // All of them may have come before the server looks.
             mix.hurry = [mix.hurry, 2_000, 2_000, 2_000][choices.pick(4)];
         }
@@ -112,8 +119,12 @@ impl Clients {
 
     /// A world with these clients.
     pub(crate) fn with(mix: Mix, scripts: Vec<Script>, rules: Rules) -> Self {
+        let mut to_come: Vec<_> = (0..scripts.len()).collect();
+        to_come.sort_by_key(|&name| std::cmp::Reverse(scripts[name].comes_at));
         Self {
             clients: scripts.into_iter().map(Client::new).collect(),
+            to_come,
+            present: Vec::new(),
             mix,
             watch: Watch::new(rules),
             waits: 0,
@@ -164,9 +175,7 @@ impl Clients {
     }
 
     /// The server has panicked, or was taken out of a turn without an end.
-    pub fn panicked(&mut self, kernel: &mut Kernel, panic: &(dyn std::any::Any + Send)) {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no word").to_owned();
+    pub(crate) fn panicked(&mut self, kernel: &mut Kernel, said: String) {
         self.watch.wrong(kernel, "no panic", || said);
     }
 
@@ -199,34 +208,54 @@ impl Clients {
         if self.steps > MOST_STEPS {
             return false;
         }
-        let able = self.clients.iter().filter(|client| client.could_act(kernel)).count();
-        let all = able + kernel.in_flight.len();
+        self.clients_come(kernel.now);
+        let present = self.present.iter().copied();
+        let able: Vec<_> = present.filter(|&name| self.clients[name].could_act(kernel)).collect();
+        let all = able.len() + kernel.in_flight.len();
         if all == 0 {
             return false;
         }
         self.steps += 1;
         let pick = kernel.choices.pick(all);
-        if pick >= able {
-            let (id, from) = kernel.in_flight.remove(pick - able);
-            let who = if from == CLIENT { "client" } else { "server" };
-            kernel.tell(|| format!("(what the {who}'s end of connection {id} has sent arrives)"));
-            kernel.arrive(id, from);
-            return true;
+        match able.get(pick) {
+            Some(&name) => self.acts(kernel, name),
+            None => {
+                let (id, from) = kernel.in_flight.remove(pick - able.len());
+                let who = if from == CLIENT { "client" } else { "server" };
+                kernel
+                    .tell(|| format!("(what the {who}'s end of connection {id} has sent arrives)"));
+                kernel.arrive(id, from);
+            }
         }
-        let clients = self.clients.iter_mut().enumerate();
-        let mut able = clients.filter(|(_, client)| client.could_act(kernel));
-        let Some((name, client)) = able.nth(pick) else { return false };
+        true
+    }
+
+    fn clients_come(&mut self, now: Duration) {
+        while let Some(name) =
+            self.to_come.pop_if(|name| self.clients[*name].script.comes_at <= now)
+        {
+            let place = self.present.partition_point(|&other| other < name);
+            self.present.insert(place, name);
+        }
+    }
+
+    fn acts(&mut self, kernel: &mut Kernel, name: usize) {
+        let client = &mut self.clients[name];
         if let Some((property, wrong)) = client.act(kernel) {
             self.watch.wrong(kernel, property, || wrong);
         }
         self.watch.acted(kernel, name, client, self.stop_sent.is_some());
-        true
+        if client.left {
+            self.present.retain(|&other| other != name);
+        }
     }
 
     /// When the next thing happens by itself.
     fn next_time(&self, kernel: &Kernel) -> Option<Duration> {
-        let acts = self.clients.iter().filter_map(|client| client.next_time(kernel));
-        acts.chain(self.shortage_ends).min()
+        let next_comes = self.to_come.last().map(|&name| self.clients[name].script.comes_at);
+        let present = self.present.iter().map(|&name| &self.clients[name]);
+        let acts = present.filter_map(|client| client.next_time(kernel));
+        acts.chain(next_comes).chain(self.shortage_ends).min()
     }
 
     /// Whether one of the things happens that happen so many times out of a thousand.
@@ -256,6 +285,12 @@ impl Clients {
             (kernel.registrations, kernel.no_memory_for_options) = (None, false);
         } else if self.shortage_ends.is_none() && self.mishap(kernel, self.mix.shortage) {
             self.something_is_short(kernel);
+        }
+        // Not more of them before these have come: after 64 in a row a server takes it for a shortage.
+        if kernel.aborted == 0 && self.mishap(kernel, self.mix.aborted) {
+            let times = 1 + kernel.choices.pick(3);
+            kernel.tell(|| format!("(the next to be accepted are aborted: {times})"));
+            kernel.aborted = times;
         }
         if self.mishap(kernel, self.mix.early_stop) {
             self.stop(kernel);
@@ -365,6 +400,13 @@ impl World for Clients {
 
     fn turn_ends(&mut self, kernel: &mut Kernel, clients: usize) {
         self.watch.turn_ends(kernel, clients);
+    }
+
+    fn scheduled(&mut self, kernel: &mut Kernel, timers: usize) {
+        // A history that is over has left its turn somewhere.
+        if !self.over {
+            self.watch.scheduled(kernel, timers);
+        }
     }
 
     fn reported(&mut self, _: &mut Kernel, _: &io::Result<()>) {}
@@ -483,7 +525,12 @@ fn stubborn(choices: &mut Choices, rules: &Rules) -> Script {
 }
 
 /// Many who come at once, say a word, and leave or stay.
-fn crowd(choices: &mut Choices) -> Vec<Script> {
+fn crowd(choices: &mut Choices, rules: &Rules) -> Vec<Script> {
+    // Only where clients have timers, and room: there are many of these.
+    let timed = rules.idle_timeout.is_some() && rules.max_connections > 100;
+    if timed && choices.pick(4) == 3 {
+        return visitors(times(choices, &COMES)).collect();
+    }
     const ENDINGS: [Ending; 4] = [Ending::HalfClose, Ending::Stay, Ending::Close, Ending::Reset];
     let comes_at = times(choices, &COMES);
     // More than are taken in, told the status, or served between two looks.
@@ -495,4 +542,14 @@ fn crowd(choices: &mut Choices) -> Vec<Script> {
         plain(comes_at, 1_000, writes, ending)
     };
     (0..n).map(|_| one(choices)).collect()
+}
+
+/// Many who come, a few at a time, and leave before they are silent for too long. Their timers stay behind.
+fn visitors(first_comes_at: Duration) -> impl Iterator<Item = Script> {
+    const AT_A_TIME: u32 = 32;
+    // More than may stay behind of so few, even if some of them overlap: see `TIMERS_BESIDES`.
+    (0..1_400).map(move |n| {
+        let comes_at = first_comes_at + n / AT_A_TIME * ms(2);
+        Script { writes_after: ms(1), ..plain(comes_at, 1_000, Vec::new(), Ending::Close) }
+    })
 }

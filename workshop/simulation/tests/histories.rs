@@ -1,23 +1,24 @@
-//! Stages 5 and 6, over thousands of histories.
+//! Stages 5 and 6, and the handshake, over thousands of histories.
 
 use std::collections::BTreeMap;
 use std::thread;
 
 use simulation::explore::{Explored, explore, play_small, small_worlds};
 use simulation::shrink::shrink;
-use simulation::{Choices, Decisions, History, Stage, Violation, play};
+use simulation::{Choices, Decisions, History, Stage, Violation, handshake, play};
 
 /// Plays many seeds, on all cores.
 #[track_caller]
-fn check_seeds(stage: Stage, seeds: u64) {
+fn check_seeds(seeds: u64, play: impl Fn(Choices, bool) -> History + Sync) {
     let cores = thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let broken: BTreeMap<_, _> = thread::scope(|scope| {
         let players = (0..cores).map(|core| {
+            let play = &play;
             scope.spawn(move || {
                 let seeds = (core..seeds).step_by(cores as usize);
                 seeds
                     .filter_map(|seed| {
-                        Some((seed, play(stage, Choices::from_seed(seed), false).violation?))
+                        Some((seed, play(Choices::from_seed(seed), false).violation?))
                     })
                     .collect()
             })
@@ -33,12 +34,17 @@ fn check_seeds(stage: Stage, seeds: u64) {
 
 #[test]
 fn stage_5_keeps_its_promises() {
-    check_seeds(Stage::Five, 2_000);
+    check_seeds(2_000, |choices, tell| play(Stage::Five, choices, tell));
 }
 
 #[test]
 fn stage_6_keeps_its_promises() {
-    check_seeds(Stage::Six, 2_000);
+    check_seeds(2_000, |choices, tell| play(Stage::Six, choices, tell));
+}
+
+#[test]
+fn the_handshake_keeps_its_promises() {
+    check_seeds(2_000, handshake::play);
 }
 
 /// Explores some of the small worlds, each up to one departure from the calmest schedule.
@@ -75,12 +81,21 @@ fn an_exploration_without_a_limit_comes_to_an_end() {
 
 #[test]
 fn the_same_decisions_are_the_same_history() {
-    for (stage, seed) in (0..50).flat_map(|seed| [(Stage::Five, seed), (Stage::Six, seed)]) {
-        let drawn = play(stage, Choices::from_seed(seed), true);
-        let again = play(stage, Choices::from_seed(seed), true);
+    let stage_5 = |choices| play(Stage::Five, choices, true);
+    let stage_6 = |choices| play(Stage::Six, choices, true);
+    check_repeated(stage_5);
+    check_repeated(stage_6);
+    check_repeated(|choices| handshake::play(choices, true));
+}
+
+#[track_caller]
+fn check_repeated(play: impl Fn(Choices) -> History) {
+    for seed in 0..50 {
+        let drawn = play(Choices::from_seed(seed));
+        let again = play(Choices::from_seed(seed));
         let decisions = drawn.choices.decisions();
         let written: Decisions = decisions.clone().trimmed().to_string().parse().unwrap();
-        let given = play(stage, Choices::repeat(written), true);
+        let given = play(Choices::repeat(written));
         for other in [again, given] {
             assert_eq!((&other.head, &other.story), (&drawn.head, &drawn.story), "seed {seed}");
             assert_eq!(other.choices.decisions(), decisions, "seed {seed}");

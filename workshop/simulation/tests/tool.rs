@@ -37,10 +37,25 @@ fn decisions_are_played_again() {
 }
 
 #[test]
+fn a_seed_of_the_handshake_is_told() {
+    let (code, said) = run(&["handshake", "--seed", "42"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("handshake, seed 42\nthe program: --ack-timeout "), "{said}");
+    assert!(said.contains("caller: connects to peer 0"), "{said}");
+}
+
+#[test]
+fn the_handshake_has_no_small_world() {
+    let (code, said) = run(&["handshake", "--explore", "1"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("only seeds"), "{said}");
+}
+
+#[test]
 fn an_exploration_says_how_far_it_has_looked() {
     let (code, said) = run(&["stage5", "--explore", "0"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("768 schedules in 768 worlds"), "{said}");
+    assert!(said.contains("896 schedules in 896 worlds"), "{said}");
     assert!(said.contains("at most 0 departures"), "{said}");
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io;
 use std::time::Instant;
 
-pub use real::{Numbered, accept, cli, stream};
+pub use real::{Numbered, accept, cli, run, stream};
 
 /// The byte that comes with a signal, from the schedule.
 ///
@@ -21,6 +21,15 @@ pub fn now() -> Instant {
     simulated_kernel::now()
 }
 
+/// A peer of the simulation is never the program itself.
+///
+/// # Errors
+///
+/// None.
+pub fn refuse_self(_: &simulated_kernel::net::TcpStream) -> io::Result<()> {
+    Ok(())
+}
+
 /// How a client left. The world writes it down.
 pub fn report(_: impl Display, end: io::Result<()>) {
     simulated_kernel::reported(&end);
@@ -31,6 +40,11 @@ pub mod stats {
     /// The server has nothing more to do in this turn.
     pub fn turn_ends(clients: usize) {
         simulated_kernel::turn_ends(clients);
+    }
+
+    /// A timer was scheduled, and so many are in the queue.
+    pub fn scheduled(timers: usize) {
+        simulated_kernel::scheduled(timers);
     }
 
     /// The server goes on.

@@ -40,6 +40,9 @@ pub trait World: std::any::Any {
     /// The server has nothing more to do in this turn, and so many clients.
     fn turn_ends(&mut self, kernel: &mut Kernel, clients: usize);
 
+    /// The server has scheduled a timer, and so many are in its queue.
+    fn scheduled(&mut self, _: &mut Kernel, _: usize) {}
+
     /// The server has let go of a client.
     fn reported(&mut self, kernel: &mut Kernel, end: &io::Result<()>);
 
@@ -72,10 +75,14 @@ pub enum Call {
     Close(usize),
     /// It has taken the client in.
     Accept(usize),
+    /// It has asked the poller to watch the client, under this token.
+    Watch(usize, usize),
     /// accept(2) has failed.
     NoAccept(io::ErrorKind),
     /// It no longer listens.
     StopListening,
+    /// connect(2) has failed at once.
+    NoDial(SocketAddr, io::ErrorKind),
 }
 
 thread_local! {
@@ -111,6 +118,11 @@ pub fn now() -> Instant {
 /// See [`World::turn_ends`].
 pub fn turn_ends(clients: usize) {
     with(|kernel, world| world.turn_ends(kernel, clients));
+}
+
+/// See [`World::scheduled`].
+pub fn scheduled(timers: usize) {
+    with(|kernel, world| world.scheduled(kernel, timers));
 }
 
 /// See [`World::reported`].

@@ -181,7 +181,13 @@ impl Registry {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        call(|kernel, _| kernel.watch(what.source(), token.0, interest.0))
+        call(|kernel, world| {
+            kernel.watch(what.source(), token.0, interest.0)?;
+            if let Source::Connection(id) = what.source() {
+                world.after_call(kernel, Call::Watch(id, token.0));
+            }
+            Ok(())
+        })
     }
 
     /// epoll_ctl(2), `EPOLL_CTL_MOD`.
@@ -287,9 +293,12 @@ impl TcpStream {
     /// No descriptor.
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
         call(|kernel, world| {
-            let id = kernel.dial()?;
-            world.dialed(kernel, id, addr);
-            Ok(Self(id))
+            let dialed = kernel.dial();
+            match &dialed {
+                Ok(id) => world.dialed(kernel, *id, addr),
+                Err(e) => world.after_call(kernel, Call::NoDial(addr, e.kind())),
+            }
+            dialed.map(Self)
         })
     }
 

@@ -56,6 +56,8 @@ pub struct End {
     pub fin_arrived: bool,
     /// Reset, from either side. Nothing moves any more.
     pub reset: bool,
+    /// And that was not this end's own doing: the other end has reset it, or never answered.
+    pub broken: bool,
     /// A pending error (`SO_ERROR`).
     error: Option<ErrorKind>,
     /// A write was refused or cut short, or a poller has found no room (`SOCK_NOSPACE`): only then is room an event.
@@ -83,6 +85,7 @@ impl End {
             fin_sent: false,
             fin_arrived: false,
             reset: false,
+            broken: false,
             error: None,
             no_space: false,
             closed: false,
@@ -268,6 +271,7 @@ impl End {
     /// dropped: tcp_done_with_error() in net/ipv4/tcp_input.c.
     pub fn die(&mut self, error: Option<ErrorKind>) {
         self.reset = true;
+        self.broken = error.is_some();
         self.connecting = false;
         self.error = error;
         self.sndq.clear();

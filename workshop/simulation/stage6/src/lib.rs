@@ -20,7 +20,43 @@ mod server;
 mod table;
 #[rustfmt::skip] // it is formatted where it stands
 #[path = "../../../../stage6-timers/src/timers.rs"]
-mod timers;
+mod deadlines;
+
+/// The stage's timers, which also say how many they are whenever there is one more.
+mod timers {
+    use std::ops::{Deref, DerefMut};
+    use std::time::Instant;
+
+    use super::deadlines;
+    pub(crate) use super::deadlines::next_tick;
+
+    pub(crate) struct Timers<K>(deadlines::Timers<K>);
+
+    impl<K: Ord> Timers<K> {
+        pub(crate) fn new() -> Self {
+            Self(deadlines::Timers::new())
+        }
+
+        pub(crate) fn schedule(&mut self, at: Instant, what: K) {
+            self.0.schedule(at, what);
+            common::stats::scheduled(self.0.len());
+        }
+    }
+
+    impl<K> Deref for Timers<K> {
+        type Target = deadlines::Timers<K>;
+
+        fn deref(&self) -> &Self::Target {
+            &self.0
+        }
+    }
+
+    impl<K> DerefMut for Timers<K> {
+        fn deref_mut(&mut self) -> &mut Self::Target {
+            &mut self.0
+        }
+    }
+}
 
 /// The most bytes that a client is owed.
 pub const OUTBOX_LIMIT: usize = outbox::OUTBOX_LIMIT;
