@@ -8,7 +8,7 @@ use simulated_kernel::{Kernel, World};
 
 pub use simulated_kernel::Call;
 
-use crate::{Choices, Clients, Rules, Stage, options, rules, run, server_of};
+use crate::{Choices, Clients, Rules, Stage, listener, options, rules, run, server_of};
 
 /// `RETRY_PAUSE` of a server, and what a timer is late at most.
 const PAUSE: Duration = Duration::from_millis(1_001);
@@ -50,7 +50,7 @@ pub fn turns_with(
     let mut kernel = Kernel::new(choices);
     clients.prepare(&mut kernel);
     let recorder = Recorder::new(clients, &rules);
-    let (_, recorder, _) = run(server, options, kernel, Box::new(recorder));
+    let (_, recorder, _) = run(kernel, recorder, || server(listener(), options));
     recorder.turns
 }
 
@@ -94,6 +94,7 @@ impl Recorder {
                 self.shortage_at = is_turned_away.then_some(now);
             }
             Call::Read(..) | Call::Write(..) | Call::Shutdown(_) | Call::StopListening => {}
+            Call::Watch(..) | Call::NoDial(..) => {}
         }
         self.last = Some(call);
         if let Some(turn) = &mut self.turn {
