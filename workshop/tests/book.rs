@@ -302,12 +302,14 @@ fn includes(files: &Files) -> Vec<Include> {
 
 /// The lines between the two ends of an anchor. `None` if one of them is missing.
 fn anchored<'t>(text: &'t str, anchor: &str) -> Option<Vec<&'t str>> {
-    let at = |mark: &str| {
-        text.lines()
-            .position(|line| line.split_once(mark).is_some_and(|(_, name)| name.trim() == anchor))
-    };
+    let at = |mark: &str| text.lines().position(|line| name_behind(line, mark) == Some(anchor));
     let (start, end) = (at("ANCHOR: ")?, at("ANCHOR_END: ")?);
     text.lines().collect::<Vec<_>>().get(start + 1..end).map(<[_]>::to_vec)
+}
+
+/// The name of an anchor. In a page of the steps the comment is one of HTML, so its end may follow.
+fn name_behind<'t>(line: &'t str, mark: &str) -> Option<&'t str> {
+    line.split_once(mark)?.1.split_whitespace().next()
 }
 
 fn anchor_name<'t>(line: &'t str, mark: &str) -> Option<&'t str> {
@@ -531,7 +533,7 @@ fn the_book_keeps_to_its_words() {
 /// A small book without a fault, and one file more.
 fn book_and(path: &str, text: &str) -> Files {
     let page = "# 1. One\n\n> A sentence.\n\n## The idea\n\n```rust\n{{#include ../../stage1-x/src/main.rs:main}}\n```\n\n\
-        ```diff\n{{#include ../captures/a.diff:go}}\n```\n\n```text\n{{#include ../captures/a.txt}}\n```\n\n\
+        ```diff\n{{#include ../captures/a.diff:go}}\n```\n\n```text\n{{#include ../captures/a.txt}}\n```\n\n{{#include ../steps/1.1.md:run}}\n\n\
         `it_does_not_wait`, and [the idea](#the-idea). <!-- diff a b --> 3 lines added, 1 removed.\n\n\
         ![Somebody waits](images/a.svg)\n";
     let source = "// ANCHOR: main\nfn it_does_not_wait() {}\n// ANCHOR_END: main\n";
@@ -542,6 +544,7 @@ fn book_and(path: &str, text: &str) -> Files {
         ("docs/src/images/a.svg", "<svg/>"),
         ("docs/captures/a.txt", "# Linux 6.18, 2026-01-01: a\n$ ls\n"),
         ("docs/captures/a.diff", diff),
+        ("docs/steps/1.1.md", "<!-- ANCHOR: run -->\nfn run() {}\n<!-- ANCHOR_END: run -->\n"),
         ("stage1-x/src/main.rs", source),
         ("stage1-x/Cargo.toml", "description = \"A sentence.\"\n"),
         ("old.rs", "fn go() {\n    1\n}\n"),
