@@ -36,10 +36,11 @@ impl<T> Table<T> {
     /// If the kernel does not promise so much (`ulimit -v`).
     pub(crate) fn new(capacity: usize) -> io::Result<Self> {
         const { assert!(usize::BITS >= 64, "a token is a serial number and a slot") };
-        let (mut slots, mut clients) = (Vec::new(), Vec::new());
+        let (mut slots, mut free, mut clients) = (Vec::new(), Vec::new(), Vec::new());
         slots.try_reserve_exact(capacity)?;
+        free.try_reserve_exact(capacity)?;
         clients.try_reserve_exact(capacity)?;
-        Ok(Self { slots, free: Vec::new(), clients, serial: 0 })
+        Ok(Self { slots, free, clients, serial: 0 })
     }
 
     pub(crate) fn len(&self) -> usize {
