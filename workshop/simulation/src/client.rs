@@ -145,6 +145,7 @@ impl Client {
             self.finish(kernel, id);
             return None;
         }
+        let knew_of_the_end = self.end.is_some();
         if self.reads(kernel, id) {
             let wrong = self.read(kernel, id);
             if wrong.is_some() {
@@ -152,7 +153,9 @@ impl Client {
             }
         }
         if self.end.is_some() {
-            kernel.tell(|| format!("client {id} has seen the end, and closes"));
+            if knew_of_the_end {
+                kernel.tell(|| format!("client {id} has seen the end, and closes"));
+            }
             kernel.close(id, CLIENT);
             (self.left, self.acts_at) = (true, None);
         } else if self.acts_at.is_some_and(|at| at <= kernel.now) || self.writes(kernel, id) {
@@ -197,7 +200,9 @@ impl Client {
         while self.end.is_none() {
             match kernel.read(id, CLIENT, &mut buf[..most]) {
                 Ok(0) => {
-                    kernel.tell(|| format!("client {id} reads the end, after {} bytes", self.back));
+                    kernel.tell(|| {
+                        format!("client {id} reads the end, after {} bytes, and closes", self.back)
+                    });
                     self.end = Some(Ok(()));
                 }
                 Ok(n) => {
@@ -209,7 +214,7 @@ impl Client {
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) => {
-                    kernel.tell(|| format!("client {id} reads an error: {e}"));
+                    kernel.tell(|| format!("client {id} reads an error: {e}, and closes"));
                     self.end = Some(Err(e.kind()));
                 }
             }

@@ -8,11 +8,27 @@ use simulated_kernel::choices::Decisions;
 
 use crate::History;
 
-/// So many histories are tried at most. Most shrink to the end in less than a tenth of that.
-const MOST_PLAYS: u32 = 30_000;
+/// So many histories are tried at most. Most need a fifth of that.
+const MOST_PLAYS: u32 = 100_000;
 
 /// A history that is shrunk moves fewer choices than this in all, so that long histories do not take minutes.
-const MOST_WORK: usize = 60_000_000;
+const MOST_WORK: usize = 300_000_000;
+
+/// So many sections at the beginning say what the world is like: one of them in general, one for each client, one for a
+/// crowd, and one for the kernel.
+const SETTING: usize = 15;
+
+/// No client has more writes.
+const MOST_IN_A_LIST: u32 = 400;
+
+/// So many histories are made anew, before we believe that there is none that is shorter.
+const MOST_ANEW: u32 = 5_000;
+
+/// So many turns they have at most before the signal, and as many behind it.
+const MOST_TURNS: usize = 5;
+
+/// So many decisions of a turn come before the one that is about the signal: see `wait` and `mishaps` in the world.
+const PLACE_OF_THE_SIGNAL: usize = 5;
 
 /// How many decisions a turn makes about itself before it lets something happen, at most.
 const MOST_SKIPPED: usize = 8;
@@ -69,12 +85,17 @@ fn shortest_decisions(
         size: (usize::MAX, 0, 0, 0),
         plays: 0,
         work: 0,
+        rng: fastrand::Rng::with_seed(0),
     };
     if !shrinker.try_this(decisions.clone()) {
         return None;
     }
     loop {
         let before = shrinker.size;
+        shrinker.calm_the_world();
+        shrinker.shorten_lists();
+        shrinker.keep_beginning_and_end();
+        shrinker.make_anew();
         shrinker.drop_sections();
         shrinker.drop_choices();
         shrinker.lower_choices();
@@ -93,6 +114,7 @@ struct Shrinker<F> {
     size: Size,
     plays: u32,
     work: usize,
+    rng: fastrand::Rng,
 }
 
 impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
@@ -121,6 +143,50 @@ impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
         let mut changed = self.best.clone();
         change(&mut changed);
         changed != self.best && self.try_this(changed)
+    }
+
+    /// What the world is like, one thing after the other, and each client: the large pieces first, since each of them
+    /// makes all that follows shorter.
+    fn calm_the_world(&mut self) {
+        for place in 0..self.len(0) {
+            self.try_with(|all| all.0[0].get_mut(place).into_iter().for_each(|choice| *choice = 0));
+        }
+        for section in 1..self.best.0.len().min(SETTING) {
+            self.try_with(|all| all.0.get_mut(section).into_iter().for_each(Vec::clear));
+        }
+    }
+
+    /// Some choice says how many others follow, as the number of a client's writes does: takes out all of them, or half, or
+    /// one.
+    fn shorten_lists(&mut self) {
+        for section in 0..self.best.0.len().min(SETTING) {
+            for place in 0..self.len(section) {
+                let most = Some(self.choice(section, place)).filter(|&n| n <= MOST_IN_A_LIST);
+                for many in halves(most.unwrap_or(0) as usize) {
+                    while self.choice(section, place) as usize >= many
+                        && self.try_with(|all| {
+                            let choices = &mut all.0[section];
+                            choices[place] -= many as u32;
+                            let end = choices.len().min(place + 1 + many);
+                            choices.drain(place + 1..end);
+                        })
+                    {}
+                }
+            }
+        }
+    }
+
+    /// Takes out the middle: what a promise is broken by stands at the end, and needs little of what came before.
+    fn keep_beginning_and_end(&mut self) {
+        let most = self.best.0.len();
+        for end in doubles(most) {
+            for beginning in doubles(most).map(|n| SETTING - 1 + n) {
+                self.try_with(|all| {
+                    let behind = all.0.len().saturating_sub(end).max(beginning);
+                    all.0.drain(beginning.min(all.0.len())..behind.min(all.0.len()));
+                });
+            }
+        }
     }
 
     /// Whole clients and whole turns: makes some calm, or takes them out. Many at first, and then one by one; from the
@@ -247,6 +313,46 @@ impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
         }
     }
 
+    /// Plays short histories that are drawn at random: in the same world, or in a calmer one, with one or two clients that
+    /// are simple ones or those of the best, and with little before the signal and behind it. What the steps above cannot
+    /// get rid of in a long history may not be there in a short one.
+    fn make_anew(&mut self) {
+        for _ in 0..MOST_ANEW {
+            let anew = self.anew();
+            self.try_this(anew);
+        }
+    }
+
+    fn anew(&mut self) -> Decisions {
+        let clients: Vec<_> = (1..SETTING).filter(|&section| self.len(section) > 0).collect();
+        let rng = &mut self.rng;
+        let of_best = |section: usize| self.best.0.get(section).cloned().unwrap_or_default();
+        let mut world = of_best(0);
+        world.iter_mut().for_each(|choice| *choice *= rng.u32(0..2));
+        let mut all = vec![world];
+        for _ in 0..rng.usize(1..=2) {
+            let client = match rng.choice(&clients).filter(|_| rng.u8(0..4) == 0) {
+                Some(&section) => of_best(section),
+                None => simple_client(rng),
+            };
+            all.push(client);
+        }
+        all.resize(SETTING, Vec::new());
+        let signal = self.best.first_part();
+        all.extend(match rng.bool() {
+            true => calm_up_to_the_signal(rng),
+            false => turns(rng),
+        });
+        if signal < self.best.0.len() {
+            all.push(of_best(signal));
+            match rng.bool() {
+                true => all.extend_from_slice(&self.best.0[signal + 1..]),
+                false => all.extend(turns(rng)),
+            }
+        }
+        Decisions(all)
+    }
+
     /// Lets something more happen, although that is less calm: two clients that connect at once can make a story shorter
     /// than one after the other. What comes later may be as it was, or calm; or the world is a calmer one instead.
     fn raise_choices(&mut self) {
@@ -267,6 +373,12 @@ impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
                         all.0.truncate(section + 1);
                         all.0[section].truncate(place + 1);
                     })
+                    || self.try_with(|all| {
+                        raise(all);
+                        let end = all.first_part().max(section + 1);
+                        all.0.drain(section + 1..end);
+                        all.0[section].truncate(place + 1);
+                    })
                     || (0..self.len(0)).any(|about_the_world| {
                         self.choice(0, about_the_world) > 0
                             && self.try_with(|all| {
@@ -277,6 +389,40 @@ impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
             }
         }
     }
+}
+
+/// A client that connects, writes once or not at all, and ends: as `script` in the world draws it.
+fn simple_client(rng: &mut fastrand::Rng) -> Vec<u32> {
+    // How many writes of how many bytes; how much room its kernel and the server's have; how it reads.
+    const WRITES: [&[u32]; 3] = [&[0], &[1, 0], &[1, 2]];
+    const ROOM: [[u32; 3]; 2] = [[0, 0, 0], [5, 0, 5]];
+    const READING: [u32; 2] = [0, 4];
+    let (writes, room) = (WRITES[rng.usize(0..3)], ROOM[rng.usize(0..2)]);
+    let reading = READING[rng.usize(0..2)];
+    let (nothing_special, ending) = ([0, 0, 0, 0, 0], rng.u32(0..5));
+    [&[1, 0, 0, 0], writes, &room, &[reading], &nothing_special, &[ending]].concat()
+}
+
+/// A few calm turns, and then the signal, if the world has it come early.
+fn calm_up_to_the_signal(rng: &mut fastrand::Rng) -> Vec<Vec<u32>> {
+    let signal = [&[0; PLACE_OF_THE_SIGNAL][..], &[1]].concat();
+    [vec![Vec::new(); rng.usize(0..=MOST_TURNS)], vec![signal]].concat()
+}
+
+/// A few turns in which little happens.
+fn turns(rng: &mut fastrand::Rng) -> Vec<Vec<u32>> {
+    let turn = |rng: &mut fastrand::Rng| {
+        let most = rng.usize(1..=MOST_SKIPPED);
+        let mut choices = vec![0; rng.usize(0..=most)];
+        choices.last_mut().into_iter().for_each(|choice| *choice = rng.u32(0..2));
+        choices
+    };
+    (0..rng.usize(0..=MOST_TURNS)).map(|_| turn(rng)).collect()
+}
+
+/// One, two, four … up to all.
+fn doubles(all: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(1), |n| Some(n * 2)).take_while(move |&n| n <= all)
 }
 
 /// All, half of them, a quarter … one.
@@ -330,7 +476,28 @@ mod tests {
     #[test]
     fn a_choice_is_lowered_in_few_attempts() {
         let plays = check("1000000", |all| all.0.iter().flatten().any(|&c| c >= 777), "777");
-        assert!(plays < 200, "{plays}");
+        assert!(plays < 200 + 2 * MOST_ANEW, "{plays}");
+    }
+
+    #[test]
+    fn a_list_is_shortened_with_the_choice_that_says_how_long_it_is() {
+        let wrong = |all: &Decisions| {
+            let Some(list) = all.0.first() else { return false };
+            list.first().is_some_and(|&n| list.get(1 + n as usize) == Some(&9) && n % 2 == 1)
+        };
+        check("5,7,8,7,8,7,9", wrong, "1,0,9");
+    }
+
+    #[test]
+    fn the_signal_may_come_earlier_and_what_is_behind_it_still_happens() {
+        let wrong = |all: &Decisions| {
+            let bar = all.first_part();
+            let behind = all.0.get(bar + 1..).unwrap_or_default();
+            // As many turns before it as the first client wants.
+            let turns = all.0.iter().take(bar).skip(2).count();
+            behind.concat().contains(&3) && turns == all.0[1].first().map_or(0, |&n| n as usize)
+        };
+        check("1/5,0,0,0,0,0/1/1/1/1/1/|/3", wrong, "//|/3");
     }
 
     #[test]

@@ -57,8 +57,8 @@ pub(crate) fn mix(mix: &Mix) -> String {
 /// What a line says that names a broken promise.
 const WRONG: &str = "WRONG: ";
 
-/// The lines of a story, with one for all that the server does in a row instead of one for each of its system calls.
-/// They end with the promise that was broken, if one was.
+/// The lines of a story, with one for all that the program does in a turn instead of one for each of its system calls. A
+/// turn in which it does nothing but wait again is no line. They end with the promise that was broken, if one was.
 pub(crate) fn by_turns(story: Vec<String>) -> Vec<String> {
     const PROGRAMS: [&str; 2] = ["server: ", "caller: "];
     let mut told: Vec<String> = Vec::new();
@@ -74,14 +74,17 @@ pub(crate) fn by_turns(story: Vec<String>) -> Vec<String> {
             }
             continue;
         };
-        match told.last_mut().filter(|last| {
-            turn_goes_on && last.starts_with(when) && last.chars().count() + what.len() < WIDTH
-        }) {
-            Some(last) => *last += &format!("; {what}"),
-            None => told.push(line.clone()),
-        }
         // The loop begins anew behind a wait.
-        turn_goes_on = !what.starts_with("waits") && !what.starts_with("looks");
+        let waits = what.starts_with("waits") || what.starts_with("looks");
+        let is_first = told.is_empty();
+        match told.last_mut().filter(|last| turn_goes_on && last.starts_with(when)) {
+            Some(last) if waits || last.chars().count() + what.len() < WIDTH => {
+                *last += &format!("; {what}");
+            }
+            None if waits && !is_first => {}
+            _ => told.push(line.clone()),
+        }
+        turn_goes_on = !waits;
     }
     told
 }
@@ -120,6 +123,20 @@ mod tests {
             ],
             &["1 ms  server: waits", "2 ms  client 0 connects", "2 ms  server: a; waits"],
         );
+    }
+
+    #[test]
+    fn a_turn_in_which_the_server_does_nothing_is_no_line() {
+        check(
+            &["1 ms  server: a", "1 ms  server: waits", "2 ms  SIGTERM", "2 ms  server: waits"],
+            &["1 ms  server: a; waits", "2 ms  SIGTERM"],
+        );
+    }
+
+    #[test]
+    fn a_wait_does_not_begin_a_line_of_its_own() {
+        let much = format!("1 ms  server: {}", "a".repeat(WIDTH));
+        check(&[&much, "1 ms  server: waits"], &[&format!("{much}; waits")]);
     }
 
     #[test]

@@ -325,6 +325,7 @@ impl Clients {
             self.stop_sent = Some(kernel.now);
             self.watch.told_to_stop(kernel.now);
             kernel.signal();
+            kernel.choices.next_part();
         }
     }
 

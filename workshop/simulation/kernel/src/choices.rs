@@ -3,6 +3,9 @@
 //! The decisions stand in sections: one for the server's options, one for each client, one for each turn of the loop.
 //! A decision that is missing in its section is 0. So a history can lose a decision, a turn or a client, and the
 //! others still mean what they meant: that is what shrinking needs.
+//!
+//! The sections stand in parts: the second one is about what comes behind the signal. So a history can have the signal
+//! earlier, or a turn less before it, and what happens behind it still happens.
 
 use std::fmt::{self, Display, Formatter};
 use std::hash::{Hash, Hasher};
@@ -18,8 +21,8 @@ pub struct Choices {
     place: usize,
     /// What was chosen so far, and out of how many.
     made: Vec<(u32, u32)>,
-    /// Where in `made` each section begins, from the second on.
-    begins: Vec<usize>,
+    /// Where in `made` each section begins, from the second on, and whether a part begins with it.
+    begins: Vec<(usize, bool)>,
 }
 
 /// Decisions are no part of a state: they are how it came about.
@@ -69,6 +72,9 @@ impl Choices {
     }
 
     fn next_given(&mut self) -> u32 {
+        if self.given.is_bar(self.section) {
+            return 0;
+        }
         let choice = self.given.0.get(self.section).and_then(|section| section.get(self.place));
         self.place += 1;
         choice.copied().unwrap_or(0)
@@ -76,18 +82,22 @@ impl Choices {
 
     /// What follows is about something else: what is left of the given section is of no use.
     pub fn next_section(&mut self) {
-        (self.section, self.place) = (self.section + 1, 0);
-        self.begins.push(self.made.len());
+        // Where the part has no more sections, all is calm until the next part.
+        self.section += usize::from(!self.given.is_bar(self.section));
+        self.place = 0;
+        self.begins.push((self.made.len(), false));
+    }
+
+    /// What follows comes behind the signal.
+    pub fn next_part(&mut self) {
+        let bar = (self.section..self.given.0.len()).find(|&section| self.given.is_bar(section));
+        (self.section, self.place) = (bar.unwrap_or(self.given.0.len()) + 1, 0);
+        self.begins.push((self.made.len(), true));
     }
 
     /// What was chosen, and out of how many.
     pub fn made(&self) -> &[(u32, u32)] {
         &self.made
-    }
-
-    /// In which section we are, counted from 0.
-    pub fn section(&self) -> usize {
-        self.section
     }
 
     /// What was chosen, to be given again.
@@ -97,13 +107,20 @@ impl Choices {
 
     /// The first `n` of them.
     pub fn first_decisions(&self, n: usize) -> Decisions {
-        let begins = self.begins.iter().take_while(|&&begin| begin <= n);
         let mut sections = Vec::new();
         let mut from = 0;
-        for to in begins.copied().chain([n]) {
-            sections.push(self.made[from..to].iter().map(|(choice, _)| *choice).collect());
+        let mut section = |to| {
+            let section = self.made[from..to].iter().map(|(choice, _)| *choice).collect();
             from = to;
+            section
+        };
+        for &(begin, part) in self.begins.iter().take_while(|&&(begin, _)| begin <= n) {
+            sections.push(section(begin));
+            if part {
+                sections.push(vec![BAR]);
+            }
         }
+        sections.push(section(n));
         Decisions(sections)
     }
 }
@@ -111,11 +128,23 @@ impl Choices {
 /// The decisions of a history, section by section.
 ///
 /// They can be written down: `1,3x0,2//4` has three sections. The first is 1, 0, 0, 0, 2; in the second everything is
-/// calm.
+/// calm. A bar between two sections is the end of a part: `1,3x0,2/|/4`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decisions(pub Vec<Vec<u32>>);
 
+/// This choice, by itself in a section, is the bar between two parts.
+const BAR: u32 = u32::MAX;
+
 impl Decisions {
+    /// How many sections there are before the first bar.
+    pub fn first_part(&self) -> usize {
+        (0..self.0.len()).find(|&section| self.is_bar(section)).unwrap_or(self.0.len())
+    }
+
+    fn is_bar(&self, section: usize) -> bool {
+        self.0.get(section).is_some_and(|section| section[..] == [BAR])
+    }
+
     /// The same without what is not needed: the calmest possibility at the end of a section, and calm sections at the
     /// end.
     pub fn trimmed(mut self) -> Self {
@@ -135,6 +164,10 @@ impl Display for Decisions {
         for (i, section) in self.0.iter().enumerate() {
             if i > 0 {
                 f.write_str("/")?;
+            }
+            if self.is_bar(i) {
+                f.write_str("|")?;
+                continue;
             }
             for (i, run) in section.chunk_by(|a, b| a == b).enumerate() {
                 if i > 0 {
@@ -162,6 +195,9 @@ impl FromStr for Decisions {
 }
 
 fn section(text: &str) -> Result<Vec<u32>, String> {
+    if text == "|" {
+        return Ok(vec![BAR]);
+    }
     let mut section = Vec::new();
     for run in text.split(',').filter(|_| !text.is_empty()) {
         let (times, choice) = run.split_once('x').unwrap_or(("1", run));
@@ -214,6 +250,32 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_behind_the_signal_stays_there() {
+        for given in ["5/6/|/4,7", "5/|/4,7", "|/4,7", "5/6/6/6/|/4,7"] {
+            let mut choices = Choices::repeat(given.parse().unwrap());
+            choices.pick(9);
+            choices.next_section();
+            choices.pick(9);
+            choices.next_section();
+            choices.next_part();
+            assert_eq!((choices.pick(9), choices.pick(9)), (4, 7), "{given}");
+            let again = choices.decisions().to_string();
+            assert!(again.ends_with("/|/4,7"), "{again}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_not_there_is_calm() {
+        let mut choices = Choices::repeat("5/6".parse().unwrap());
+        choices.next_part();
+        assert_eq!(choices.pick(9), 0);
+        let mut choices = Choices::repeat("5/|/6".parse().unwrap());
+        choices.next_section();
+        choices.next_section();
+        assert_eq!(choices.pick(9), 0);
+    }
+
+    #[test]
     fn a_choice_that_no_longer_fits_is_the_last_that_does() {
         assert_eq!(Choices::given(vec![9]).pick(3), 2);
         assert_eq!(Choices::given(vec![9]).pick(1), 0);
@@ -233,7 +295,7 @@ mod tests {
 
     #[test]
     fn decisions_are_written_as_they_are_read() {
-        for text in ["", "0", "1,3x0,2//4", "//", "12x3/7"] {
+        for text in ["", "0", "1,3x0,2//4", "//", "12x3/7", "1/|/2", "|"] {
             assert_eq!(text.parse::<Decisions>().unwrap().to_string(), text);
         }
         let spelled_out = Decisions(vec![vec![1, 0, 0, 0, 2], vec![], vec![4]]);
