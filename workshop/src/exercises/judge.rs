@@ -1,6 +1,6 @@
 //! From what was seen to a verdict and its cause.
 
-use super::explain::{listened, log_lines, server_panic};
+use super::explain::{gave_up, listened, server_panic, server_said};
 use super::observe::Rates;
 use super::page::{Exercise, Kind, Symptom};
 use super::predict::How;
@@ -150,14 +150,11 @@ fn fits(symptom: &Symptom, run: &Run) -> bool {
         // If the text is in the log, the end is that of the server. If not, it is that of one client, and a
         // server that has ended would be another fault.
         How::End => {
-            let of_the_server = symptom.says.as_ref().is_none_or(|text| is_logged(text, run));
+            let is_last_word = |text: &String| server_said(text, &run.output);
+            let of_the_server = symptom.says.as_ref().is_none_or(is_last_word);
             has_ended(run) == of_the_server && !has_timed_out(run)
         }
     }
-}
-
-fn is_logged(text: &str, run: &Run) -> bool {
-    log_lines(&run.output).any(|line| line.contains(text))
 }
 
 /// How a run failed, as far as it can be told without knowing what was asked for.
@@ -171,13 +168,14 @@ pub(crate) fn how(run: &Run) -> How {
     }
 }
 
-/// Whether the server ended before we ended it. The test kit says so when a test fails; and one that panics may
-/// need longer for its last words than the test for its own.
+/// Whether the server ended before we ended it. The test kit says so when a test fails; and one that panics or gives up
+/// may need longer for its last words than the test for its own.
 fn has_ended(run: &Run) -> bool {
     // The examples are tested in the test's own process.
     let panics = |lines: String| lines.starts_with("thread 'main'") || lines.contains("/examples/");
     run.output.contains("the server has ended")
         || !listened(&run.output)
+        || gave_up(&run.output)
         || server_panic(&run.output).is_some_and(panics)
 }
 
@@ -335,6 +333,26 @@ mod tests {
         check(&client, Verdict::Red, gone, "another fault: an end");
         check(&server, Verdict::Red, gone, "done");
         check(&server, Verdict::Red, reset, "another fault: a wrong answer");
+    }
+
+    #[test]
+    fn the_end_of_the_server_is_found_in_whatever_order_it_and_the_test_have_spoken() {
+        let drill = drill(How::End, Some("cannot go on: Interrupted"));
+        let panic = "thread 'a' (7) panicked at tests/a.rs:1:2:\ncannot read: reset";
+        let advice =
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
+        let (why, ended) =
+            ("Error: cannot go on: Interrupted system call", "the server has ended: 1");
+        for said in [
+            format!("log: {why}\n{panic}\n{advice}\n{ended}\n"),
+            format!("{panic}\n{advice}\n{ended}\nlog: {why}\n"),
+            format!("log: \n{panic}\n{why}\n{advice}\n{ended}\n"),
+            format!("{panic}\nlog: {advice}\n{why}\n{ended}\n"),
+            format!("{panic}{why}\n{advice}\n{ended}\n"),
+            format!("{panic}\n{advice}\nthe server runs\nlog: {why}\n"),
+        ] {
+            check(&drill, Verdict::Red, &said, "done");
+        }
     }
 
     #[test]
