@@ -39,6 +39,11 @@ impl Cause {
     fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self { key: key.into(), also: Vec::new(), text: text.into() }
     }
+
+    /// The test of the exercise is as it should be, and another test of the stage is red.
+    pub(crate) fn breaks_a_promise(&self) -> bool {
+        self.key.starts_with("breaks ")
+    }
 }
 
 impl Finding {
@@ -98,7 +103,7 @@ pub(crate) fn judge_the_rest(exercise: &Exercise, run: &Run) -> Finding {
 }
 
 /// How the other tests of the stage ended, in a line.
-pub(crate) fn the_rest_in_words(run: &Run) -> String {
+pub(crate) fn the_rest_in_words(exercise: &Exercise, run: &Run) -> String {
     let broken: Vec<_> = failed_tests(&run.output).collect();
     let passed = |line: &str| {
         let counts = line.strip_prefix("test result: ok. ")?;
@@ -108,9 +113,22 @@ pub(crate) fn the_rest_in_words(run: &Run) -> String {
         _ if !broken.is_empty() => format!("the other tests: {} red", broken.join(", ")),
         Verdict::Green => {
             let passed: usize = run.output.lines().filter_map(passed).sum();
-            format!("the other tests: {passed} green")
+            let left_out = match exercise.taken_back.len() {
+                0 => String::new(),
+                n => format!(" (left out: {})", left_out(exercise.kind, n)),
+            };
+            format!("the other tests: {passed} green{left_out}")
         }
         _ => "the other tests: killed before they were over".to_owned(),
+    }
+}
+
+/// The tests that the page gives up, in words.
+fn left_out(kind: Kind, n: usize) -> String {
+    let n = if n == 1 { "one".to_owned() } else { n.to_string() };
+    match kind {
+        Kind::Break => format!("the {n} that this fault turns red as well"),
+        Kind::Build => format!("the {n} that the page takes back"),
     }
 }
 
@@ -199,14 +217,15 @@ fn another_fault(run: &Run) -> Cause {
         _ if !listened(&run.output) => "the server ended before it listened",
         How::End => "the server ended, and its clients lost their connections",
         How::Spin => "the server takes a core, and what the test waits for does not come",
-        How::Silence => "a client got no answer while the server ran all the time",
+        How::Silence => "a client got no answer, and the server itself has not ended",
         How::TooMuch => "the server took more than a gigabyte of memory",
-        How::WrongAnswer => {
-            "the test saw something else than it expected, and the server ran all the time"
-        }
+        How::WrongAnswer => "",
     };
-    let text =
-        format!("Another fault: the test is red, but not by the fault that was asked for: {what}.");
+    let what = if what.is_empty() { String::new() } else { format!(": {what}") };
+    let text = format!(
+        "Another fault: the test is red, but not by the fault that was asked for. It shows as {how}{what}; see \
+         \"What was seen\"."
+    );
     Cause::new(format!("another fault: {how}"), text)
 }
 
@@ -366,10 +385,14 @@ mod tests {
     fn another_fault_is_told_by_the_way_it_failed_and_what_was_said_is_not_repeated() {
         let text = |said: &str| another_fault(&ran(Verdict::Red, said)).text;
         let silent = text("thread 'a' (7) panicked at tests/a.rs:1:2:\ntimed out\n");
-        assert!(silent.ends_with("a client got no answer while the server ran all the time."));
+        assert!(silent.contains(
+            "shows as silence: a client got no answer, and the server itself has not ended; see"
+        ));
         let panic =
             text("log: thread 'main' (7) panicked at stage4-epoll/src/a.rs:1:2:\nlog: no\n");
         assert!(panic.contains("the server panicked,") && !panic.contains("a.rs"), "{panic}");
+        let wrong = text("thread 'a' (7) panicked at tests/a.rs:1:2:\nleft: 1\n");
+        assert!(wrong.contains("It shows as a wrong answer; see \"What was seen\"."), "{wrong}");
     }
 
     #[test]
@@ -402,10 +425,18 @@ mod tests {
         assert!(
             rest(Verdict::Red, output).is("breaks b") && !rest(Verdict::Red, output).is("breaks c")
         );
-        let words = |verdict, output: &str| the_rest_in_words(&ran(verdict, output));
+        let whole = Exercise { taken_back: Vec::new(), ..exercise.clone() };
+        let words = |verdict, output: &str| the_rest_in_words(&whole, &ran(verdict, output));
         let green = "running 3 tests\ntest a ... ok\n\ntest result: ok. 3 passed; 0 failed;";
         assert_eq!(words(Verdict::Green, green), "the other tests: 3 green");
         assert_eq!(words(Verdict::Red, output), "the other tests: a, b red");
+        let drill =
+            Exercise { kind: Kind::Break, taken_back: vec!["a".to_owned(); 6], ..whole.clone() };
+        let said = the_rest_in_words(&drill, &ran(Verdict::Green, green));
+        assert!(
+            said.ends_with(" 3 green (left out: the 6 that this fault turns red as well)"),
+            "{said}"
+        );
         assert!(
             words(Verdict::Hung, "running 3 tests\n").ends_with("killed before they were over")
         );
