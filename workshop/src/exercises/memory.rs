@@ -78,8 +78,9 @@ impl Place {
     /// Remembers that an exercise is done: the day, the minutes, what was seen, the learner's solution. The
     /// first time counts.
     pub(crate) fn done(&self, exercise: &Exercise, seen: Option<&Prediction>) {
-        tell_if_forgotten(self.write_finished(exercise));
-        tell_if_forgotten(self.write_done(exercise, seen));
+        // One note is enough.
+        let finished = self.write_finished(exercise);
+        tell_if_forgotten(self.write_done(exercise, seen).and(finished));
     }
 
     /// Remembers the changes with which an exercise was finished last: they may still be there in the next one.
