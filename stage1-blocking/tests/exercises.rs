@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::testkit::client::Client;
 use common::testkit::server::{Server, Usage};
-use common::testkit::skipped;
+use common::testkit::{eventually, skipped};
 
 const EXE: &str = env!("CARGO_BIN_EXE_stage1-blocking");
 
@@ -41,6 +41,18 @@ fn e1_3_a_silent_client_keeps_the_others_waiting_for_a_second_and_no_longer() {
     server.wait_for_log("closed");
     let log = server.log();
     assert!(!log.contains("WARN"), "the log complains of a client that was let go");
+    assert_a_reset_is_told(&server);
+}
+
+/// Two clients have left with a clean end. A third one resets its connection, and the log has to tell the difference.
+#[track_caller]
+fn assert_a_reset_is_told(server: &Server) {
+    let ends = |how: &str| server.log().matches(how).count();
+    let mut third = server.connect();
+    third.round_trip(b"I leave with a reset");
+    third.reset();
+    eventually("the log tells how the third client left", || ends(" closed ") + ends(" gone ") > 2);
+    assert_eq!(ends(" closed "), 2, "a reset is logged as a normal end");
 }
 
 #[track_caller]

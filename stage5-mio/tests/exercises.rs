@@ -312,13 +312,19 @@ fn the_fifth_is_turned_away(mut house: House) -> House {
 /// With a reset, without a word, and politely. And an address from which every client has left is forgotten.
 #[track_caller]
 fn whoever_leaves_makes_room(mut house: House) {
-    let leave: [fn(Client); 3] = [Client::reset, drop, |mut client| {
+    type Leave = fn(Client);
+    let half_close = |mut client: Client| {
         client.half_close();
         assert_eq!(client.read_to_end(), b"");
-    }];
-    for leave in leave.iter().cycle().take(12) {
+    };
+    let ways: [(&str, Leave); 3] =
+        [("a reset", Client::reset), ("a plain close", drop), ("a half-close", half_close)];
+    for (way, leave) in ways.iter().cycle().take(12) {
         leave(house.inside.remove(0));
-        assert!(house.has_room(), "there is no room again when one of the four has left");
+        assert!(
+            house.has_room(),
+            "there is no room again when one of the four has left with {way}"
+        );
     }
     house.inside.iter_mut().for_each(|client| client.round_trip(b"I am still in"));
     leaves_nothing_behind(&house);

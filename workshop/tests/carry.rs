@@ -300,6 +300,34 @@ fn what_another_exercise_has_left_is_told_before_the_next_one_begins() {
     assert!(back[1].ends_with("-1.2"), "saved as {back:?}");
 }
 
+/// No page has them: they were typed by hand.
+#[test]
+fn the_changes_with_which_another_exercise_was_finished_are_told_until_they_are_out() {
+    let checkout = Checkout::new("finished");
+    checkout.says(&["list"]); // keeps the first state
+    let by_hand = FIRST.replace("print!(\"wrong\")", "print!(\"{}\", \"right\")");
+    checkout.write(SOURCE, &by_hand);
+    checkout.says(&["check", "1.1"]);
+    let told = "In stage1-blocking/src there are changes in main.rs; with them you finished 1.1.\n\
+                If they are not for this exercise, save them and begin:";
+    let check = || said(&checkout.run(&["check", "1.2"]));
+    let first = check();
+    let before = "Nothing is planted for 1.2 yet. The changes in main.rs are from before.";
+    assert!(first.contains(before) && first.contains(told), "{first}");
+    assert_eq!(command_behind("save them and begin: ", &first), ["start", "1.2"]);
+    // Of its own exercise they are no leftover.
+    assert!(!checkout.says(&["check", "1.1"]).contains("you finished"));
+    checkout.write(SOURCE, &by_hand.replace("fn main() {\n", "// mine\n\nfn main() {\n"));
+    let more = check();
+    assert!(more.contains("there are changes in main.rs; with them you finished 1.1"), "{more}");
+    let started = checkout.says(&["start", "1.2"]);
+    let last = started.lines().last().unwrap_or_default();
+    let back = command_behind("Your changes are saved. To bring them back: ", last);
+    assert!(back[1].ends_with("-1.1"), "saved as {back:?}");
+    let then = check();
+    assert!(!then.contains("you finished") && then.contains("Nothing is broken yet"), "{then}");
+}
+
 #[test]
 fn the_changes_are_shown_beside_the_solution() {
     let checkout = Checkout::new("diff");
@@ -634,7 +662,10 @@ fn a_save_while_a_check_runs_is_checked_after_it() {
     for word in words.iter().chain(&rest) {
         behind = behind.split_once(word).unwrap_or_else(|| panic!("no {word:?}: {said}")).1;
     }
-    assert!(said.contains("1.1 is done. Go on with the next one: cargo run"), "{said}");
+    let next = "Green: 1.1 is done.\nThe first one that is not done:      cargo run";
+    assert!(said.contains(next), "{said}");
+    assert!(said.contains("Watching stage1-blocking/src: red. Ctrl-C"), "{said}");
+    assert!(said.trim_end().ends_with("Watching stage1-blocking/src: green. Ctrl-C ends it."));
     assert!(!said.contains('\x1b'), "no terminal, no colours: {said}");
 }
 
@@ -706,7 +737,8 @@ fn keys_work_while_it_watches_and_the_terminal_is_as_usual_afterwards() {
     for (name, end) in [("key-q", "q"), ("key-ctrl-c", "\x03")] {
         let checkout = Checkout::new(name);
         let (person, mut watch) = Person::runs(checkout.command(&["watch", "1.1"]));
-        person.sees("Watching stage1-blocking/src.");
+        person.sees("Watching stage1-blocking/src: ");
+        person.sees("press h");
         eventually("keys are passed on at once", || !person.is_as_usual());
         person.types("x");
         person.sees("'x' is none of the keys.");

@@ -61,7 +61,11 @@ impl Client {
         let mut filled = 0;
         while filled < got.len() {
             let n = self.read(&mut got[filled..], "the bytes did not all come back");
-            assert!(n > 0, "the bytes did not all come back: the end came after {filled}");
+            let all = got.len();
+            assert!(
+                n > 0,
+                "the bytes did not all come back: the end came after {filled} of {all} bytes"
+            );
             filled += n;
         }
         assert!(got == expected, "{} bytes came back, but other ones", got.len());

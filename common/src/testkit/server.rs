@@ -31,6 +31,10 @@ pub struct Server {
 /// words may be heard later still.
 const LAST_MOMENTS: Duration = Duration::from_millis(500);
 
+/// How long we wait for the end of its stderr, and for one that gets no CPU. Its end closes stderr, and then all that
+/// is left is to read it; unless a child of its own has it open as well.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Signals that tests send.
 #[derive(Clone, Copy, Debug)]
 pub enum Signal {
@@ -261,8 +265,7 @@ impl Server {
 
     /// R: running, S: sleeping, T: stopped. `None` where there is no `/proc`.
     pub fn state(&self) -> Option<char> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
-        stat.rsplit(')').next()?.trim_start().chars().next()
+        state(self.child.id())
     }
 
     /// How long the main thread was ready to run and had no CPU, also after its end: proc(5), `schedstat`. Zero
@@ -271,10 +274,10 @@ impl Server {
         queued(&self.child.id().to_string())
     }
 
-    /// Waits until its last words have been read: as long as a thread reads them, it shares the log with us.
+    /// Waits until its stderr has been read to the end: as long as a thread reads it, it shares the log with us.
     fn hear_it_out(&self) {
         let start = Instant::now();
-        while Arc::strong_count(&self.log) > 1 && start.elapsed() < LAST_MOMENTS {
+        while Arc::strong_count(&self.log) > 1 && start.elapsed() < LAST_WORDS {
             thread::park_timeout(Duration::from_millis(1));
         }
     }
@@ -405,6 +408,12 @@ fn wait(child: &mut Child) -> Result<ExitStatus, String> {
         }
         patience.pause();
     }
+}
+
+/// See [`Server::state`].
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 pub(super) fn usage(pid: u32) -> Option<Usage> {

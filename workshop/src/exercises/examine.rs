@@ -98,7 +98,7 @@ fn examine_the_rest(
         Err(said) => return Ok(Examined::DoesNotCompile(said)),
     };
     let rest = with_word(reader, &RUNNING_THE_REST, || test.run(REST_DEADLINE))?;
-    tell(reader, &the_rest_in_words(&rest));
+    tell(reader, &the_rest_in_words(exercise, &rest));
     let finding = judge_the_rest(exercise, &rest);
     let run = if finding == Finding::Done { run } else { rest };
     Ok(Examined::Ran { run: run.into(), finding })

@@ -16,7 +16,8 @@ pub(crate) fn what_was_seen(run: &Run) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut wanted = false;
     let output = unquoted(&run.output);
-    for line in output.lines().map(behind_the_name).filter(|line| !line.starts_with(LOG)) {
+    let of_the_test = output.lines().map(behind_the_name).filter(|line| logged(line).is_none());
+    for line in of_the_test.map(|line| line.strip_prefix(LOG).unwrap_or(line)) {
         let starts = ["seen: ", "the server "].iter().any(|start| line.starts_with(start));
         let starts = starts || line.contains("panicked at ");
         wanted = starts || (wanted && !ends_what_was_seen(line));
@@ -48,8 +49,35 @@ fn without_number(line: &str) -> String {
 
 /// What the servers have logged.
 pub(crate) fn log_lines(output: &str) -> impl Iterator<Item = &str> {
-    output.lines().map(behind_the_name).filter_map(|line| line.strip_prefix(LOG))
+    output.lines().map(behind_the_name).filter_map(logged)
 }
+
+/// What a server says when it gives up. It has no time in front, as the lines of a log have.
+const LAST_WORD: &str = "Error: ";
+
+/// Whether a server has said why it gave up.
+pub(crate) fn gave_up(output: &str) -> bool {
+    log_lines(output).any(|line| line.starts_with(LAST_WORD))
+}
+
+/// Whether a server has said this, in its log or when it gave up. Its last words are found wherever they stand.
+pub(crate) fn server_said(text: &str, output: &str) -> bool {
+    let gave_up_with =
+        |line: &str| line.split_once(LAST_WORD).is_some_and(|(_, why)| why.contains(text));
+    log_lines(output).any(|line| line.contains(text)) || output.lines().any(gave_up_with)
+}
+
+/// What the server has logged on this line. A panic of the test may come between the mark of a line and the line: so
+/// what the server says when it gives up needs no mark, and the test's advice is the test's in spite of one.
+fn logged(line: &str) -> Option<&str> {
+    let marked = line.strip_prefix(LOG);
+    let said = marked.unwrap_or(line);
+    let is_logged = marked.is_some() && !said.is_empty() && !said.starts_with(ADVICE);
+    (is_logged || said.starts_with(LAST_WORD)).then_some(said)
+}
+
+/// What a panic of the test ends with. A server has been asked for a backtrace, so it says nothing of the kind.
+const ADVICE: &str = "note: run with `RUST_BACKTRACE=1`";
 
 fn last_of_the_log(output: &str) -> Vec<String> {
     let mut log: Vec<_> = log_lines(output).collect();
@@ -183,6 +211,31 @@ mod tests {
             &["the server's log:", "  one", "  two"],
         );
         check_seen("panicked at a.rs:1:2:\nno\n\nFAILED\n", &["panicked at a.rs:1:2:", "no"]);
+    }
+
+    /// The mark of a line of the log and the line, with the test's panic between them.
+    #[test]
+    fn last_words_are_the_servers_and_advice_the_tests_wherever_they_stand() {
+        let torn = "log: one\nlog: \nthread 'a' (7) panicked at tests/a.rs:1:2:\ncannot read: reset\n\
+            log: note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n\
+            Error: cannot go on: Interrupted system call (os error 4)\n\
+            the server has ended: exit status: 1\n";
+        check_seen(
+            torn,
+            &[
+                "thread 'a' panicked at tests/a.rs:1:2:",
+                "cannot read: reset",
+                "the server has ended: exit status: 1",
+                "the server's log:",
+                "  one",
+                "  Error: cannot go on: Interrupted system call (os error 4)",
+            ],
+        );
+        assert!(gave_up(torn) && !gave_up("log: one\nlog: an Error: in a line\n"));
+        assert!(
+            server_said("cannot go on", torn) && server_said("go on", "reset Error: cannot go on")
+        );
+        assert!(!server_said("cannot read: reset", torn));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From what was seen to a verdict and its cause.
 
-use super::explain::{listened, log_lines, server_panic};
+use super::explain::{gave_up, listened, server_panic, server_said};
 use super::observe::Rates;
 use super::page::{Exercise, Kind, Symptom};
 use super::predict::How;
@@ -38,6 +38,11 @@ pub(crate) struct Cause {
 impl Cause {
     fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self { key: key.into(), also: Vec::new(), text: text.into() }
+    }
+
+    /// The test of the exercise is as it should be, and another test of the stage is red.
+    pub(crate) fn breaks_a_promise(&self) -> bool {
+        self.key.starts_with("breaks ")
     }
 }
 
@@ -98,7 +103,7 @@ pub(crate) fn judge_the_rest(exercise: &Exercise, run: &Run) -> Finding {
 }
 
 /// How the other tests of the stage ended, in a line.
-pub(crate) fn the_rest_in_words(run: &Run) -> String {
+pub(crate) fn the_rest_in_words(exercise: &Exercise, run: &Run) -> String {
     let broken: Vec<_> = failed_tests(&run.output).collect();
     let passed = |line: &str| {
         let counts = line.strip_prefix("test result: ok. ")?;
@@ -108,9 +113,22 @@ pub(crate) fn the_rest_in_words(run: &Run) -> String {
         _ if !broken.is_empty() => format!("the other tests: {} red", broken.join(", ")),
         Verdict::Green => {
             let passed: usize = run.output.lines().filter_map(passed).sum();
-            format!("the other tests: {passed} green")
+            let left_out = match exercise.taken_back.len() {
+                0 => String::new(),
+                n => format!(" (left out: {})", left_out(exercise.kind, n)),
+            };
+            format!("the other tests: {passed} green{left_out}")
         }
         _ => "the other tests: killed before they were over".to_owned(),
+    }
+}
+
+/// The tests that the page gives up, in words.
+fn left_out(kind: Kind, n: usize) -> String {
+    let n = if n == 1 { "one".to_owned() } else { n.to_string() };
+    match kind {
+        Kind::Break => format!("the {n} that this fault turns red as well"),
+        Kind::Build => format!("the {n} that the page takes back"),
     }
 }
 
@@ -150,14 +168,11 @@ fn fits(symptom: &Symptom, run: &Run) -> bool {
         // If the text is in the log, the end is that of the server. If not, it is that of one client, and a
         // server that has ended would be another fault.
         How::End => {
-            let of_the_server = symptom.says.as_ref().is_none_or(|text| is_logged(text, run));
+            let is_last_word = |text: &String| server_said(text, &run.output);
+            let of_the_server = symptom.says.as_ref().is_none_or(is_last_word);
             has_ended(run) == of_the_server && !has_timed_out(run)
         }
     }
-}
-
-fn is_logged(text: &str, run: &Run) -> bool {
-    log_lines(&run.output).any(|line| line.contains(text))
 }
 
 /// How a run failed, as far as it can be told without knowing what was asked for.
@@ -171,13 +186,14 @@ pub(crate) fn how(run: &Run) -> How {
     }
 }
 
-/// Whether the server ended before we ended it. The test kit says so when a test fails; and one that panics may
-/// need longer for its last words than the test for its own.
+/// Whether the server ended before we ended it. The test kit says so when a test fails; and one that panics or gives up
+/// may need longer for its last words than the test for its own.
 fn has_ended(run: &Run) -> bool {
     // The examples are tested in the test's own process.
     let panics = |lines: String| lines.starts_with("thread 'main'") || lines.contains("/examples/");
     run.output.contains("the server has ended")
         || !listened(&run.output)
+        || gave_up(&run.output)
         || server_panic(&run.output).is_some_and(panics)
 }
 
@@ -201,14 +217,15 @@ fn another_fault(run: &Run) -> Cause {
         _ if !listened(&run.output) => "the server ended before it listened",
         How::End => "the server ended, and its clients lost their connections",
         How::Spin => "the server takes a core, and what the test waits for does not come",
-        How::Silence => "a client got no answer while the server ran all the time",
+        How::Silence => "a client got no answer, and the server itself has not ended",
         How::TooMuch => "the server took more than a gigabyte of memory",
-        How::WrongAnswer => {
-            "the test saw something else than it expected, and the server ran all the time"
-        }
+        How::WrongAnswer => "",
     };
-    let text =
-        format!("Another fault: the test is red, but not by the fault that was asked for: {what}.");
+    let what = if what.is_empty() { String::new() } else { format!(": {what}") };
+    let text = format!(
+        "Another fault: the test is red, but not by the fault that was asked for. It shows as {how}{what}; see \
+         \"What was seen\"."
+    );
     Cause::new(format!("another fault: {how}"), text)
 }
 
@@ -338,6 +355,26 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_the_server_is_found_in_whatever_order_it_and_the_test_have_spoken() {
+        let drill = drill(How::End, Some("cannot go on: Interrupted"));
+        let panic = "thread 'a' (7) panicked at tests/a.rs:1:2:\ncannot read: reset";
+        let advice =
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
+        let (why, ended) =
+            ("Error: cannot go on: Interrupted system call", "the server has ended: 1");
+        for said in [
+            format!("log: {why}\n{panic}\n{advice}\n{ended}\n"),
+            format!("{panic}\n{advice}\n{ended}\nlog: {why}\n"),
+            format!("log: \n{panic}\n{why}\n{advice}\n{ended}\n"),
+            format!("{panic}\nlog: {advice}\n{why}\n{ended}\n"),
+            format!("{panic}{why}\n{advice}\n{ended}\n"),
+            format!("{panic}\n{advice}\nthe server runs\nlog: {why}\n"),
+        ] {
+            check(&drill, Verdict::Red, &said, "done");
+        }
+    }
+
+    #[test]
     fn a_unit_test_that_fails_is_no_panic_of_the_server() {
         let said = "thread 'a' (7) panicked at stage5-mio/src/connection/tests.rs:1:2:\n8 reads\n";
         let cause = another_fault(&ran(Verdict::Red, said));
@@ -348,10 +385,14 @@ mod tests {
     fn another_fault_is_told_by_the_way_it_failed_and_what_was_said_is_not_repeated() {
         let text = |said: &str| another_fault(&ran(Verdict::Red, said)).text;
         let silent = text("thread 'a' (7) panicked at tests/a.rs:1:2:\ntimed out\n");
-        assert!(silent.ends_with("a client got no answer while the server ran all the time."));
+        assert!(silent.contains(
+            "shows as silence: a client got no answer, and the server itself has not ended; see"
+        ));
         let panic =
             text("log: thread 'main' (7) panicked at stage4-epoll/src/a.rs:1:2:\nlog: no\n");
         assert!(panic.contains("the server panicked,") && !panic.contains("a.rs"), "{panic}");
+        let wrong = text("thread 'a' (7) panicked at tests/a.rs:1:2:\nleft: 1\n");
+        assert!(wrong.contains("It shows as a wrong answer; see \"What was seen\"."), "{wrong}");
     }
 
     #[test]
@@ -384,10 +425,18 @@ mod tests {
         assert!(
             rest(Verdict::Red, output).is("breaks b") && !rest(Verdict::Red, output).is("breaks c")
         );
-        let words = |verdict, output: &str| the_rest_in_words(&ran(verdict, output));
+        let whole = Exercise { taken_back: Vec::new(), ..exercise.clone() };
+        let words = |verdict, output: &str| the_rest_in_words(&whole, &ran(verdict, output));
         let green = "running 3 tests\ntest a ... ok\n\ntest result: ok. 3 passed; 0 failed;";
         assert_eq!(words(Verdict::Green, green), "the other tests: 3 green");
         assert_eq!(words(Verdict::Red, output), "the other tests: a, b red");
+        let drill =
+            Exercise { kind: Kind::Break, taken_back: vec!["a".to_owned(); 6], ..whole.clone() };
+        let said = the_rest_in_words(&drill, &ran(Verdict::Green, green));
+        assert!(
+            said.ends_with(" 3 green (left out: the 6 that this fault turns red as well)"),
+            "{said}"
+        );
         assert!(
             words(Verdict::Hung, "running 3 tests\n").ends_with("killed before they were over")
         );

@@ -14,6 +14,9 @@ use super::sources::{Sources, write};
 /// No exercise takes longer. If it does, there was a night or a meal in between.
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
 
+/// The folder with a patch for each exercise that was finished.
+const FINISHED: &str = "finished";
+
 /// What we remember of an exercise that is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default)]
@@ -75,7 +78,25 @@ impl Place {
     /// Remembers that an exercise is done: the day, the minutes, what was seen, the learner's solution. The
     /// first time counts.
     pub(crate) fn done(&self, exercise: &Exercise, seen: Option<&Prediction>) {
-        tell_if_forgotten(self.write_done(exercise, seen));
+        // One note is enough.
+        let finished = self.write_finished(exercise);
+        tell_if_forgotten(self.write_done(exercise, seen).and(finished));
+    }
+
+    /// Remembers the changes with which an exercise was finished last: they may still be there in the next one.
+    fn write_finished(&self, exercise: &Exercise) -> anyhow::Result<()> {
+        let (first, mine) = (self.first(exercise)?, Sources::read(&self.root, &exercise.sources)?);
+        write(&self.kept_of(FINISHED, exercise.number), &first.patch_to(&mine))
+    }
+
+    /// For each exercise that was finished, the changes that did it.
+    pub(crate) fn finished(&self) -> Vec<(Number, String)> {
+        let entries = fs::read_dir(self.kept(FINISHED)).into_iter().flatten().flatten();
+        let read = |entry: fs::DirEntry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            Some((number, fs::read_to_string(entry.path()).ok()?))
+        };
+        entries.filter_map(read).collect()
     }
 
     fn write_done(&self, exercise: &Exercise, seen: Option<&Prediction>) -> anyhow::Result<()> {

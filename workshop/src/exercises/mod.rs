@@ -30,6 +30,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use check::Checked;
 use page::{Exercise, Kind};
 use predict::Prediction;
 
@@ -137,7 +138,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Next => next(&place()?, &screen),
         Command::Start { number } => start(&place()?, &screen, number),
         Command::Check { number, step, predict } => {
-            predict_and_check(&place()?, &screen, number, step, predict.as_ref())
+            let checked = predict_and_check(&place()?, &screen, number, step, predict.as_ref())?;
+            Ok(checked.code())
         }
         Command::Watch { number, until_done } => {
             watch::watch(&place()?, &screen, number, until_done)
@@ -205,10 +207,13 @@ fn next(place: &Place, screen: &Screen) -> anyhow::Result<ExitCode> {
 
 fn start(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
-    stage::put_first(place, &exercise)?;
+    let saved = stage::put_first(place, &exercise)?;
     say!("");
     show_task(screen, &exercise);
     place.begin_again(number);
+    if let Some(name) = saved {
+        say!("\n{}", stage::is_saved_as(&name));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -219,7 +224,7 @@ fn predict_and_check(
     number: Number,
     step: Option<usize>,
     given: Option<&Prediction>,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Checked> {
     let exercise = place.exercise(number)?;
     place.begin_with_a_check(number);
     predict::ask(place, screen, &exercise, given)?;
@@ -232,9 +237,11 @@ fn hint(place: &Place, screen: &Screen, number: Number) -> anyhow::Result<ExitCo
     for (i, hint) in exercise.hints.iter().take(shown).enumerate() {
         say!("{}\n{}\n", screen.strong(&format!("Hint {}", i + 1)), screen.prose(hint));
     }
-    match exercise.hints.len() - shown {
-        0 => say!("That was the last one. What is left: {TOOL} solution {number}"),
-        left => say!("{left} more."),
+    match (exercise.hints.len() - shown, screen.has_keys()) {
+        (0, true) => say!("That was the last one. What is left is the solution: press s twice."),
+        (0, false) => say!("That was the last one. What is left: {TOOL} solution {number}"),
+        (left, true) => say!("{left} more: press h again."),
+        (left, false) => say!("{left} more."),
     }
     place.remember("hints", number, Some(&shown.to_string()));
     Ok(ExitCode::SUCCESS)

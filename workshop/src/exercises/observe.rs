@@ -91,9 +91,7 @@ impl Observed {
 
     /// Of the server that was seen last. `None` if none was, or not for long enough.
     pub(crate) fn rates(&self) -> Option<Rates> {
-        let samples = self.servers.get(&self.last?)?;
-        let ((start, first), (end, last)) = (samples.front()?, samples.back()?);
-        let seconds = (*end - *start).as_secs_f64();
+        let (first, last, seconds) = self.end()?;
         // A few ticks of the scheduler tell nothing.
         if seconds < 0.2 {
             return None;
@@ -104,10 +102,24 @@ impl Observed {
         Some(Rates { cpu, wanted, wakeups_per_second })
     }
 
+    /// The first and the last look at the server that was seen last, and the seconds between: one, or less.
+    fn end(&self) -> Option<(Sample, Sample, f64)> {
+        let samples = self.servers.get(&self.last?)?;
+        let ((start, first), (end, last)) = (samples.front()?, samples.back()?);
+        Some((*first, *last, (*end - *start).as_secs_f64()))
+    }
+
     /// The counters in two sentences. `None` if no server was seen for long enough: "at most", of one that
     /// was looked at once, is not true.
     pub(crate) fn in_words(&self) -> Option<String> {
-        let Rates { cpu: share, wanted, wakeups_per_second } = self.rates()?;
+        let Rates { cpu: share, wanted, .. } = self.rates()?;
+        let (first, last, seconds) = self.end()?;
+        let woken = last.wakeups.saturating_sub(first.wakeups);
+        // One that was seen for less has not been woken as often as it would have been in a second.
+        let time = match seconds {
+            0.95.. => "second".to_owned(),
+            _ => format!("{seconds:.1} s"),
+        };
         let Sample { cpu, wakeups, descriptors, rss, threads, .. } = self.most;
         let queued = match wanted - share {
             0.1.. => format!(" (of the {:.0} % it wanted: the machine is busy)", wanted * 100.0),
@@ -116,12 +128,12 @@ impl Observed {
         Some(format!(
             "The server used {:.2} s of CPU in all, with {} wake-up(s); at most {descriptors} descriptors, \
              {threads} thread(s), {:.1} MB.\n\
-             In the last second that we saw of it: {:.0} % of a core{queued}, {} wake-up(s).",
+             In the last {time} that we saw of it: {:.0} % of a core{queued}, {} wake-up(s).",
             cpu.as_secs_f64(),
             grouped(wakeups),
             rss as f64 / 1e6,
             share * 100.0,
-            grouped(wakeups_per_second as u64),
+            grouped(woken),
         ))
     }
 }
@@ -200,6 +212,21 @@ mod tests {
         assert!((rates.wanted - 1.0).abs() < 0.01, "{rates:?}");
         assert!(observed.in_words().unwrap().contains("50 % of a core (of the 100 % it wanted"));
         assert!((rates.wakeups_per_second - 40_000.0).abs() < 400.0, "{rates:?}");
+    }
+
+    #[test]
+    fn of_a_server_that_was_seen_for_less_than_a_second_the_time_and_the_wake_ups_are_told() {
+        let t0 = Instant::now();
+        let mut observed = Observed::default();
+        for tenth in 0..=4 {
+            let sample = Sample { wakeups: 100 * tenth, ..Sample::default() };
+            observed.add(7, t0 + Duration::from_millis(100 * tenth), sample);
+        }
+        let said = observed.in_words().unwrap();
+        assert!(
+            said.contains("In the last 0.4 s that we saw of it: 0 % of a core, 400 wake-up"),
+            "{said}"
+        );
     }
 
     #[test]

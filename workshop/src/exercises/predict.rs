@@ -12,6 +12,7 @@ use anyhow::{Context, ensure};
 use super::page::{Exercise, Kind, Number, folder_of};
 use super::place::Place;
 use super::screen::{Screen, say};
+use super::stage;
 
 /// How a test fails, seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +186,7 @@ pub(crate) fn ask(
             return Ok(None);
         }
         None => {
+            stage::tell_known_leftover(place, screen, exercise);
             // A question needs its task, which `watch` and `check` have not shown.
             screen.headline(exercise);
             say!("\n{}", screen.prose(exercise.task()));

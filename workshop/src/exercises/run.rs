@@ -249,7 +249,7 @@ fn waits_for(line: &str, has_said: &AtomicBool) -> Option<String> {
     if lock.contains("package cache") || lock.contains("registry") {
         let is_news = !has_said.swap(true, Ordering::SeqCst);
         return is_news
-            .then(|| "another cargo is reading the package list; this passes".to_owned());
+            .then(|| "waiting for another cargo (your editor?); it goes on by itself".to_owned());
     }
     Some(format!("another cargo, your editor's perhaps, is building: {line}"))
 }
@@ -574,7 +574,7 @@ mod tests {
         let words = lines
             .each_mut()
             .map(|lock| waits_for(&format!("Blocking waiting for file lock on {lock}"), &said));
-        assert!(words[0].as_ref().is_some_and(|word| word.ends_with("package list; this passes")));
+        assert!(words[0].as_ref().is_some_and(|word| word.ends_with("it goes on by itself")));
         assert_eq!(words[1], None);
         assert!(words[2].as_ref().is_some_and(|word| word.contains("is building")));
         assert!(words[2] == words[3] && waits_for("Compiling a", &said).is_none());

@@ -15,6 +15,8 @@ pub(crate) struct Screen {
     colours: bool,
     /// A terminal, which cuts a long line anywhere.
     is_terminal: bool,
+    /// A person presses keys here, and so need not type commands.
+    has_keys: bool,
 }
 
 /// Narrower is no terminal to read on, or one that does not know its width.
@@ -28,13 +30,23 @@ impl Screen {
 
     /// Whatever we print on.
     pub(crate) fn on(stream: &impl IsTerminal) -> Self {
-        Self { colours: common::wants_colour(stream), is_terminal: stream.is_terminal() }
+        let colours = common::wants_colour(stream);
+        Self { colours, is_terminal: stream.is_terminal(), has_keys: false }
     }
 
     /// Without colours, whatever the terminal can do.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self { colours: false, is_terminal: false }
+        Self { colours: false, is_terminal: false, has_keys: false }
+    }
+
+    /// The same, where hints and the solution are a key away: see `watch`.
+    pub(crate) fn with_keys(&self, has_keys: bool) -> Self {
+        Self { has_keys, ..*self }
+    }
+
+    pub(crate) fn has_keys(&self) -> bool {
+        self.has_keys
     }
 
     /// An empty terminal. What is printed elsewhere is read as a whole, so there it is a line between.

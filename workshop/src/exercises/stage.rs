@@ -16,28 +16,36 @@ use super::sources::{Sources, write};
 
 /// Puts the stage into its first state.
 pub(crate) fn reset(place: &Place, number: Number) -> anyhow::Result<ExitCode> {
-    put_first(place, &place.exercise(number)?)?;
+    if let Some(name) = put_first(place, &place.exercise(number)?)? {
+        say!("{}", is_saved_as(&name));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Saves the learner's changes, and puts the stage into its first state.
-pub(crate) fn put_first(place: &Place, exercise: &Exercise) -> anyhow::Result<()> {
+/// Saves the learner's changes, and puts the stage into its first state. Returns under which name they are saved, if
+/// there were any.
+pub(crate) fn put_first(place: &Place, exercise: &Exercise) -> anyhow::Result<Option<String>> {
     let first = place.first(exercise)?;
     if let Some(left @ (Leftover::Patch(..) | Leftover::Among(..))) = place.leftovers(exercise) {
         say!("In {} {left}.", exercise.sources);
     }
-    save(place, exercise, &first)?;
+    let saved = save(place, exercise, &first)?;
     first.put(&place.root, &exercise.sources)?;
     say!("{} is in its first state.", exercise.sources);
-    Ok(())
+    Ok(saved)
 }
 
-/// Keeps what the stage holds beyond its first state, and says how to get it back.
-fn save(place: &Place, exercise: &Exercise, first: &Sources) -> anyhow::Result<()> {
+/// How to get back what was saved.
+pub(crate) fn is_saved_as(name: &str) -> String {
+    format!("Your changes are saved. To bring them back: {TOOL} resume {name}")
+}
+
+/// Keeps what the stage holds beyond its first state. Returns its name.
+fn save(place: &Place, exercise: &Exercise, first: &Sources) -> anyhow::Result<Option<String>> {
     let mine = Sources::read(&place.root, &exercise.sources)?;
     let patch = first.patch_to(&mine);
     if patch.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     // Saved before, brought back, and not changed since.
     let is_same = |(name, _): &&(String, Number)| {
@@ -47,8 +55,7 @@ fn save(place: &Place, exercise: &Exercise, first: &Sources) -> anyhow::Result<(
         Some((name, _)) => name.clone(),
         None => save_as_new(place, exercise_of(place, exercise, first, &mine)?, &patch)?,
     };
-    say!("Your changes are saved. To bring them back: {TOOL} resume {name}");
-    Ok(())
+    Ok(Some(name))
 }
 
 /// The file in a folder of `.workshop/saved`.
@@ -77,6 +84,7 @@ fn exercise_of(
 ) -> anyhow::Result<Number> {
     match place.leftovers(exercise) {
         Some(Leftover::Patch(number, _) | Leftover::Among(number, _)) => return Ok(number),
+        Some(Leftover::Finished(finished)) => return Ok(finished.number),
         None => return Ok(exercise.number),
         Some(Leftover::Changes(_)) => {}
     }
@@ -124,7 +132,9 @@ pub(crate) fn resume(place: &Place, which: Option<&str>) -> anyhow::Result<ExitC
         format!("the first state has changed since; your changes are in {}", path.display())
     })?;
     if Sources::read(&place.root, &exercise.sources)? != saved {
-        save(place, &exercise, &first)?;
+        if let Some(name) = save(place, &exercise, &first)? {
+            say!("{}", is_saved_as(&name));
+        }
         saved.put(&place.root, &exercise.sources)?;
     }
     say!("Your changes of {name} are in {}.", exercise.sources);
@@ -208,8 +218,20 @@ pub(crate) enum Leftover {
     Patch(Number, Kind),
     /// The patch of another exercise, among other changes.
     Among(Number, Kind),
+    /// The changes with which another exercise was finished.
+    Finished(Finished),
     /// Changes in these files. They may be for this exercise.
     Changes(Vec<String>),
+}
+
+/// The changes with which another exercise was finished: typed by hand, so that no page knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub(crate) number: Number,
+    /// Which files they change.
+    pub(crate) files: Vec<String>,
+    /// What else is changed.
+    pub(crate) beside: Vec<String>,
 }
 
 /// What there is, without what to do.
@@ -219,6 +241,10 @@ impl fmt::Display for Leftover {
             Self::Patch(number, kind) => write!(f, "the {} of {number} is still in", what(*kind)),
             Self::Among(number, kind) => {
                 write!(f, "the {} of {number} is still in, among other changes", what(*kind))
+            }
+            Self::Finished(Finished { number, files, .. }) => {
+                let files = files.join(", ");
+                write!(f, "there are changes in {files}; with them you finished {number}")
             }
             Self::Changes(files) => write!(f, "there are changes in {}", files.join(", ")),
         }
@@ -234,21 +260,66 @@ impl Place {
         let all = in_the_same_sources(self, exercise).ok()?;
         let patches: Vec<_> =
             all.iter().filter_map(|other| Known::read(self, other).ok()).collect();
-        leftover(&first, &mine, exercise.number, &patches)
+        let left = leftover(&first, &mine, exercise.number, &patches)?;
+        if !matches!(left, Leftover::Changes(_)) {
+            return Some(left);
+        }
+        let mut others = self.finished();
+        let is_here = |number: &Number| all.iter().any(|other| other.number == *number);
+        others.retain(|(number, _)| *number != exercise.number && is_here(number));
+        Some(finished(&first, &mine, &others).map_or(left, Leftover::Finished).within(exercise))
+    }
+
+    /// What we can tell of the leftovers for sure. Changes of no exercise are the learner's own.
+    pub(crate) fn known_leftovers(&self, exercise: &Exercise) -> Option<Leftover> {
+        self.leftovers(exercise).filter(|left| !matches!(left, Leftover::Changes(_)))
     }
 }
 
-/// The files in which the learner's sources differ from the first state, without their folder. `None`: they hold the
-/// patch of another exercise and nothing else, or we cannot tell.
+impl Leftover {
+    /// The same, with files named from the folder of an exercise.
+    fn within(mut self, exercise: &Exercise) -> Self {
+        let of_changes = match &mut self {
+            Self::Finished(Finished { files, beside, .. }) => vec![files, beside],
+            Self::Changes(files) => vec![files],
+            Self::Patch(..) | Self::Among(..) => vec![],
+        };
+        of_changes.into_iter().for_each(|files| *files = within(exercise, files));
+        self
+    }
+}
+
+fn within(exercise: &Exercise, files: &[String]) -> Vec<String> {
+    let folder = format!("{}/", exercise.sources);
+    files.iter().map(|name| name.strip_prefix(&folder).unwrap_or(name).to_owned()).collect()
+}
+
+/// The changes with which one of these exercises was finished, if they are in `mine`: all there is, or among others.
+fn finished(first: &Sources, mine: &Sources, others: &[(Number, String)]) -> Option<Finished> {
+    let with = |(number, patch): &(Number, String)| {
+        let finished = first.with(patch).ok().filter(|finished| finished != first)?;
+        // As for a patch of a page: it can be taken out, and cannot be put in.
+        let is_in = mine.without(patch).is_ok() && mine.with(patch).is_err();
+        (is_in || finished == *mine).then(|| Finished {
+            number: *number,
+            files: first.files_that_differ(&finished),
+            beside: finished.files_that_differ(mine),
+        })
+    };
+    others.iter().filter_map(with).min_by_key(|finished| finished.beside.len())
+}
+
+/// The files in which the learner's sources differ from the first state, or from the changes with which another
+/// exercise was finished. `None`: they hold the patch of another exercise and nothing else, or we cannot tell.
 pub(crate) fn changed(place: &Place, exercise: &Exercise) -> Option<Vec<String>> {
-    if let Some(Leftover::Patch(..)) = place.leftovers(exercise) {
-        return None;
+    match place.leftovers(exercise) {
+        Some(Leftover::Patch(..)) => return None,
+        Some(Leftover::Finished(finished)) => return Some(finished.beside),
+        _ => {}
     }
     let first = place.first(exercise).ok()?;
     let mine = Sources::read(&place.root, &exercise.sources).ok()?;
-    let folder = format!("{}/", exercise.sources);
-    let names = first.files_that_differ(&mine).into_iter();
-    Some(names.map(|name| name.strip_prefix(&folder).unwrap_or(&name).to_owned()).collect())
+    Some(within(exercise, &first.files_that_differ(&mine)))
 }
 
 /// A patch, and the exercise that it is of.
@@ -285,12 +356,24 @@ fn leftover(first: &Sources, mine: &Sources, own: Number, patches: &[Known]) -> 
 
 /// Says what is in the stage that the task does not reckon with, and what to do about it.
 pub(crate) fn tell_leftover(place: &Place, screen: &Screen, exercise: &Exercise) {
-    let Some(leftover) = place.leftovers(exercise) else { return };
+    if let Some(leftover) = place.leftovers(exercise) {
+        tell(screen, exercise, &leftover);
+    }
+}
+
+/// The same, of what is known to be of another exercise.
+pub(crate) fn tell_known_leftover(place: &Place, screen: &Screen, exercise: &Exercise) {
+    if let Some(leftover) = place.known_leftovers(exercise) {
+        tell(screen, exercise, &leftover);
+    }
+}
+
+fn tell(screen: &Screen, exercise: &Exercise, leftover: &Leftover) {
     let head = screen.strong(&format!("In {}", exercise.sources));
     say!("\n{head} {leftover}.");
     let begin = format!("{TOOL} start {}", exercise.number);
     match leftover {
-        Leftover::Changes(_) => {
+        Leftover::Changes(_) | Leftover::Finished(_) => {
             say!("If they are not for this exercise, save them and begin: {begin}")
         }
         _ => say!("To save that and begin from the first state: {begin}"),
@@ -378,16 +461,42 @@ mod tests {
     }
 
     #[test]
+    fn the_changes_with_which_an_exercise_was_finished_are_known_also_among_others() {
+        let sources = |a: &str, b: &str| {
+            let mut sources = Sources::default();
+            sources.add("a.rs", a);
+            sources.add("b.rs", b);
+            sources
+        };
+        let first = sources("a\n", "b\n");
+        let number = |text: &str| text.parse::<Number>().unwrap();
+        let patch = |number: &str, mine: &Sources| (number.parse().unwrap(), first.patch_to(mine));
+        let done = sources("by hand\n", "b\n");
+        let others = [patch("5.3", &done), patch("5.4", &first)];
+        let found = |mine: &Sources| finished(&first, mine, &others);
+        assert_eq!(found(&first), None);
+        assert_eq!(found(&sources("something else\n", "b\n")), None);
+        let files = vec!["a.rs".to_owned()];
+        let all = Finished { number: number("5.3"), files, beside: vec![] };
+        assert_eq!(found(&done), Some(all.clone()));
+        let more = Finished { beside: vec!["b.rs".to_owned()], ..all };
+        assert_eq!(found(&sources("by hand\n", "more\n")), Some(more));
+    }
+
+    #[test]
     fn a_leftover_is_told_in_a_sentence() {
         let number = "5.1".parse().unwrap();
+        let files = vec!["a.rs".to_owned(), "b.rs".to_owned()];
         let said = [
             Leftover::Patch(number, Kind::Break),
             Leftover::Among(number, Kind::Build),
-            Leftover::Changes(vec!["a.rs".to_owned(), "b.rs".to_owned()]),
+            Leftover::Finished(Finished { number, files: files.clone(), beside: vec![] }),
+            Leftover::Changes(files),
         ];
         let expected = [
             "the fault of 5.1 is still in",
             "the solution of 5.1 is still in, among other changes",
+            "there are changes in a.rs, b.rs; with them you finished 5.1",
             "there are changes in a.rs, b.rs",
         ];
         assert_eq!(said.map(|leftover| leftover.to_string()), expected);

@@ -16,11 +16,12 @@ use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifier
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use notify::{Config, PollWatcher, RecursiveMode, Watcher};
 
-use super::page::{Exercise, Number};
+use super::check::Checked;
+use super::page::{Exercise, Kind, Number};
 use super::place::Place;
 use super::screen::{Screen, say};
 use super::sources::rust_files;
-use super::{TOOL, hint, predict, predict_and_check, solution};
+use super::{TOOL, hint, predict, predict_and_check, solution, stage};
 
 /// An editor writes a file in several steps, and a formatter writes it again. When there was no news for
 /// this long, that is over.
@@ -37,6 +38,10 @@ pub(crate) fn watch(
     until_done: bool,
 ) -> anyhow::Result<ExitCode> {
     let exercise = place.exercise(number)?;
+    // What is there before the exercise begins is not for it, or is the begin of it: the learner knows.
+    if place.started(number).is_none() && place.known_leftovers(&exercise).is_none() {
+        stage::tell_leftover(place, screen, &exercise);
+    }
     place.begin(number);
     // Now: later the keys are ours.
     predict::ask(place, screen, &exercise, None)?;
@@ -46,7 +51,8 @@ pub(crate) fn watch(
     if has_keys {
         thread::spawn(move || tell_of_keys(&tell));
     }
-    let mut work = OnTheExercise { place, screen, exercise, has_keys, checked: None, raw: None };
+    let screen = &screen.with_keys(has_keys);
+    let mut work = OnTheExercise { place, screen, exercise, checked: None, came: None, raw: None };
     follow(&mut work, &news, until_done);
     Ok(ExitCode::SUCCESS)
 }
@@ -170,9 +176,10 @@ struct OnTheExercise<'a> {
     place: &'a Place,
     screen: &'a Screen,
     exercise: Exercise,
-    has_keys: bool,
     /// What was checked last.
     checked: Option<Files>,
+    /// What came of it. `None`: it could not be checked.
+    came: Option<Checked>,
     /// While we wait. What is printed needs the terminal as it was, and a check needs its Ctrl-C.
     raw: Option<RawMode>,
 }
@@ -202,17 +209,11 @@ impl Work for OnTheExercise<'_> {
         say!("{}building …", if is_saved { "saved; " } else { "" });
         self.checked = sources;
         let checked = predict_and_check(self.place, self.screen, self.exercise.number, None, None);
-        let done = match checked {
-            Ok(code) => code == ExitCode::SUCCESS,
-            // A manifest that cannot be read for example. The learner will save it again.
-            Err(error) => {
-                say!("Error: {error:#}");
-                false
-            }
-        };
+        // A manifest that cannot be read for example. The learner will save it again.
+        self.came = checked.inspect_err(|error| say!("Error: {error:#}")).ok();
+        let done = self.came.as_ref().is_some_and(|checked| checked.done);
         if done {
-            let head = self.screen.good(&format!("{} is done.", self.exercise.number), 0);
-            say!("\n{head} Go on with the next one: {TOOL} next");
+            self.tell_what_is_next();
         }
         self.tell_keys();
         done
@@ -246,7 +247,7 @@ impl Work for OnTheExercise<'_> {
     }
 
     fn wait(&mut self, news: &Receiver<News>, until: Option<Instant>) -> Option<News> {
-        if self.has_keys {
+        if self.screen.has_keys() {
             self.raw.get_or_insert_with(RawMode::on);
         }
         let received = match until {
@@ -262,11 +263,34 @@ impl Work for OnTheExercise<'_> {
 }
 
 impl OnTheExercise<'_> {
+    /// The fault of a drill comes out first: the next exercise begins with the stage as it was given.
+    fn tell_what_is_next(&self) {
+        let Exercise { number, kind, .. } = self.exercise;
+        match kind {
+            Kind::Build => {
+                say!("\n{} is done.", self.screen.good(&format!("Green: {number}"), 0));
+                say!("The first one that is not done:      {TOOL} next");
+            }
+            Kind::Break => {
+                let head = self.screen.good("Red, as it should be:", 0);
+                say!("\n{head} {number} is done.");
+                say!("First take the fault out:            {TOOL} reset {number}");
+                say!("Then the first one that is not done: {TOOL} next");
+            }
+        }
+    }
+
+    /// The last line. What is above it may have left the screen.
     fn tell_keys(&self) {
         let sources = &self.exercise.sources;
-        match self.has_keys {
-            true => say!("\nWatching {sources}.  h hint  s solution  r check again  q quit"),
-            false => say!("\nWatching {sources}. Ctrl-C ends it."),
+        let came = match &self.came {
+            None => String::new(),
+            Some(came) if came.is_green => format!(": {}", self.screen.good("green", 0)),
+            Some(_) => format!(": {}", self.screen.bad("red", 0)),
+        };
+        match self.screen.has_keys() {
+            true => say!("\nWatching {sources}{came}.  h hint  s solution  r check again  q quit"),
+            false => say!("\nWatching {sources}{came}. Ctrl-C ends it."),
         }
     }
 }

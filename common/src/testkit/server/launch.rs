@@ -45,6 +45,10 @@ impl Server {
                     passed_on += pass_on(&text[passed_on..]);
                 }
             }
+            let text = text.lock().expect("log");
+            if in_a_hurry() && passed_on < text.len() {
+                pass_on(&format!("{}\n", &text[passed_on..]));
+            }
         });
     }
 
@@ -60,7 +64,11 @@ impl Server {
 /// bytes that was.
 fn pass_on(text: &str) -> usize {
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
-    text[..whole].lines().for_each(|line| eprintln!("log: {line}"));
+    for line in text[..whole].lines() {
+        // In one write, so that what is said elsewhere does not come between its parts.
+        let line = format!("log: {line}\n");
+        eprint!("{line}");
+    }
     whole
 }
 
