@@ -279,9 +279,10 @@ impl Watch {
         peers: &[Peer],
         wakes_at: Option<Duration>,
     ) {
-        for id in 0..self.seen.len() {
+        // The peer's end of each connection there was.
+        for (id, peer) in peers.iter().enumerate().take(self.seen.len()) {
             if !self.seen[id].closed {
-                self.forgets_nothing(kernel, &peers[id], id);
+                self.forgets_nothing(kernel, peer, id);
                 self.keeps_the_deadline(kernel, id, wakes_at);
             }
         }
