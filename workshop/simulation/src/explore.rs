@@ -4,11 +4,14 @@
 //! things each, all of them can be played, so long as they depart from the calmest one only so many times: a client
 //! acts between two system calls, something arrives late, the signal comes now. Each of these is one departure.
 //!
+//! There are two bounds: how many departures a schedule has, and among how many of its first decisions they are. With
+//! no bound on the departures it is every schedule of so many decisions, and the calmest one behind each.
+//!
 //! We search depth-first. A schedule is its first decisions, and the calmest ones behind them; the next schedules are
 //! those that decide otherwise at one place behind the first decisions.
 //!
 //! Many schedules come to the same. So we write down each state in which the server makes a system call, and give up
-//! a schedule that comes to a state from which we have looked before, with as many departures left as now. What is a
+//! a schedule that comes to a state from which we have looked before, with as much left of both bounds as now. What is a
 //! state? Of the kernel, the clients and the watch over the promises: all their fields. Of the server, whose fields we
 //! do not see: all that it has been answered so far, with the time. It draws no random numbers and looks at nothing
 //! else, so what it has been answered decides what it does. Two states are taken for the same if 64 bits of their
@@ -160,17 +163,41 @@ impl Explored {
     }
 }
 
-/// Plays every schedule of one of the small worlds that departs at most so many times from the calmest one, up to the
-/// first one that breaks a promise. It asks `goes_on` before each.
+/// How far we look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many times a schedule may depart from the calmest one.
+    pub departures: u32,
+    /// Among how many of its first decisions. Decisions with one possibility do not count.
+    pub decisions: u32,
+}
+
+impl Bounds {
+    /// None.
+    pub const NONE: Self = Self { departures: u32::MAX, decisions: u32::MAX };
+
+    /// So many departures, anywhere.
+    pub fn departures(departures: u32) -> Self {
+        Self { departures, ..Self::NONE }
+    }
+
+    /// Whoever has looked as far as this has looked as far as that.
+    fn reaches(self, other: Self) -> bool {
+        self.departures >= other.departures && self.decisions >= other.decisions
+    }
+}
+
+/// Plays every schedule of one of the small worlds within these bounds, up to the first one that breaks a promise. It
+/// asks `goes_on` before each.
 pub fn explore(
     stage: Stage,
     number: usize,
-    departures: u32,
+    bounds: Bounds,
     mut goes_on: impl FnMut() -> bool,
 ) -> Explored {
     let mut explored = Explored::default();
     let mut known = HashMap::new();
-    let mut ahead = vec![Branch::root(stage, number, departures)];
+    let mut ahead = vec![Branch::root(stage, number, bounds)];
     while let Some(branch) = ahead.pop().filter(|_| goes_on()) {
         let played = play_branch(stage, &branch, &mut known);
         explored.schedules += 1;
@@ -192,18 +219,18 @@ struct Branch {
     like: Rc<Choices>,
     place: usize,
     choice: Option<u32>,
-    /// How many departures are left.
-    left: u32,
+    /// How many departures are left, and among how many of the first decisions they may be.
+    bounds: Bounds,
 }
 
 impl Branch {
     /// The calmest schedule.
-    fn root(stage: Stage, number: usize, departures: u32) -> Self {
+    fn root(stage: Stage, number: usize, bounds: Bounds) -> Self {
         let mut world = Choices::repeat(small_world(stage, number));
         for _ in 0..SETTING {
             world.pick(usize::MAX >> 32);
         }
-        Self { like: Rc::new(world), place: SETTING, choice: None, left: departures }
+        Self { like: Rc::new(world), place: SETTING, choice: None, bounds }
     }
 
     fn decisions(&self) -> Decisions {
@@ -220,19 +247,28 @@ impl Branch {
     /// The branches that leave it behind its last decision. Returns how many there are that we do not follow.
     fn follow(&self, played: Choices, ahead: &mut Vec<Branch>) -> u64 {
         let like = Rc::new(played);
-        let behind = like.made().iter().enumerate().skip(self.made());
-        let others =
-            behind.flat_map(|(place, &(_, of))| (1..of).map(move |choice| (place, choice)));
-        if self.left == 0 {
-            return others.count() as u64;
+        let mut decisions = self.bounds.decisions;
+        let mut beyond = 0;
+        for (place, &(_, of)) in like.made().iter().enumerate().skip(SETTING) {
+            if of > 1 && place >= self.made() {
+                match self.bounds.departures.checked_sub(1).filter(|_| decisions > 0) {
+                    Some(left) => {
+                        ahead.extend((1..of).map(|choice| self.at(&like, place, choice, left)))
+                    }
+                    None => beyond += u64::from(of - 1),
+                }
+            }
+            decisions = decisions.saturating_sub(u32::from(of > 1));
         }
-        ahead.extend(others.map(|(place, choice)| Branch {
-            like: Rc::clone(&like),
-            place,
-            choice: Some(choice),
-            left: if self.left == u32::MAX { u32::MAX } else { self.left - 1 },
-        }));
-        0
+        beyond
+    }
+
+    /// The branch that decides otherwise at this place.
+    fn at(&self, like: &Rc<Choices>, place: usize, choice: u32, departures: u32) -> Self {
+        let unbounded = self.bounds.departures == u32::MAX;
+        let departures = if unbounded { u32::MAX } else { departures };
+        let bounds = Bounds { departures, ..self.bounds };
+        Self { like: Rc::clone(like), place, choice: Some(choice), bounds }
     }
 }
 
@@ -242,8 +278,8 @@ struct Played {
     known: bool,
 }
 
-/// The states that we have looked from, by their hashes, and with how many departures left.
-type Known = HashMap<u64, u32>;
+/// The states that we have looked from, by their hashes, and how far.
+type Known = HashMap<u64, Bounds>;
 
 fn play_branch(stage: Stage, branch: &Branch, known: &mut Known) -> Played {
     let (rules, kernel, world) = prepare(stage, Choices::repeat(branch.decisions()));
@@ -251,7 +287,8 @@ fn play_branch(stage: Stage, branch: &Branch, known: &mut Known) -> Played {
         world,
         answers: DefaultHasher::new(),
         made: branch.made(),
-        left: branch.left,
+        bounds: branch.bounds,
+        counted: SETTING,
         known: std::mem::take(known),
         is_known: false,
     };
@@ -271,9 +308,11 @@ struct Looked {
     world: Clients,
     /// All that the server has got to know.
     answers: DefaultHasher,
-    /// So many decisions are the branch, and with so many more departures.
+    /// So many decisions are the branch.
     made: usize,
-    left: u32,
+    /// How far we look from here; so many of the decisions are taken off already.
+    bounds: Bounds,
+    counted: usize,
     known: Known,
     /// This state is known.
     is_known: bool,
@@ -282,6 +321,7 @@ struct Looked {
 impl Looked {
     /// Whether everything that can come of this state has been looked at, or will be.
     fn is_known(&mut self, kernel: &Kernel, where_we_are: impl Hash) -> bool {
+        self.take_off(kernel);
         // Here another branch has been.
         if self.is_known || kernel.choices.made().len() < self.made {
             return self.is_known;
@@ -289,11 +329,25 @@ impl Looked {
         let mut state = self.answers.clone();
         (where_we_are, kernel, &self.world).hash(&mut state);
         match self.known.entry(state.finish()) {
-            Entry::Occupied(left) if *left.get() >= self.left => self.is_known = true,
-            Entry::Occupied(mut left) => drop(left.insert(self.left)),
-            Entry::Vacant(place) => drop(place.insert(self.left)),
+            Entry::Occupied(known) if known.get().reaches(self.bounds) => self.is_known = true,
+            Entry::Occupied(mut known) if self.bounds.reaches(*known.get()) => {
+                known.insert(self.bounds);
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(place) => drop(place.insert(self.bounds)),
         }
         self.is_known
+    }
+
+    /// Each decision that was made leaves one less.
+    fn take_off(&mut self, kernel: &Kernel) {
+        let made = &kernel.choices.made()[self.counted..];
+        let real = made.iter().filter(|(_, of)| *of > 1).count() as u32;
+        self.bounds.decisions = match self.bounds.decisions {
+            u32::MAX => u32::MAX,
+            left => left.saturating_sub(real),
+        };
+        self.counted += made.len();
     }
 
     fn note(&mut self, answer: impl Hash) {

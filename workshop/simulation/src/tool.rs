@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use simulation::explore::{Explored, explore, play_small, small_worlds};
+use simulation::explore::{Bounds, Explored, explore, play_small, small_worlds};
 use simulation::shrink::shrink;
 use simulation::{Choices, Decisions, History, Stage, handshake, play, quiet_panics};
 
@@ -40,6 +40,9 @@ struct Cli {
     /// Play every schedule of two clients that departs at most N times from the calmest one
     #[arg(long, value_name = "N", conflicts_with_all = ["seed", "choices"])]
     explore: Option<u32>,
+    /// Play every schedule of two clients that departs from the calmest one only in its first N decisions
+    #[arg(long, value_name = "N", conflicts_with_all = ["seed", "choices", "seeds"])]
+    decisions: Option<u32>,
     /// Tell the history of these decisions, as a shrunk history prints them
     #[arg(long, value_name = "DECISIONS", conflicts_with = "seed")]
     choices: Option<Decisions>,
@@ -92,7 +95,11 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     quiet_panics();
     match cli {
         Cli { program, seeds: Some(n), from, .. } => many(program, from, n),
-        Cli { program, explore: Some(departures), .. } => every(program, departures),
+        Cli { program, explore, decisions, .. } if explore.is_some() || decisions.is_some() => {
+            let [departures, decisions] =
+                [explore, decisions].map(|bound| bound.unwrap_or(u32::MAX));
+            every(program, Bounds { departures, decisions })
+        }
         Cli { program, choices: Some(choices), small: true, .. } => {
             Ok(tell(&play_small(program.stage()?, Choices::repeat(choices), true)))
         }
@@ -189,13 +196,13 @@ fn tell_how_to_repeat(program: Program, history: &History, small: &str) -> ExitC
 }
 
 /// Plays every schedule of every small world.
-fn every(program: Program, departures: u32) -> anyhow::Result<ExitCode> {
+fn every(program: Program, bounds: Bounds) -> anyhow::Result<ExitCode> {
     let stage = program.stage()?;
     let all = Workers::new(small_worlds(stage) as u64)?;
     let sums = Mutex::new(Explored::default());
     all.work(1, |worlds| {
         for world in worlds {
-            let explored = explore(stage, world as usize, departures, || all.goes_on());
+            let explored = explore(stage, world as usize, bounds, || all.goes_on());
             let mut sums = sums.lock().expect("no thread panics with it");
             *sums = std::mem::take(&mut *sums).and(explored);
             if sums.wrong.is_some() {
@@ -218,13 +225,23 @@ fn every(program: Program, departures: u32) -> anyhow::Result<ExitCode> {
         return Ok(tell_how_to_repeat(program, &shortest, "--small "));
     }
     let end = all.end()?;
-    match beyond {
-        0 => common::print("none up to here: these were all the schedules there are"),
-        _ => common::print(format_args!(
-            "none up to here: every schedule with at most {departures} departures from the calmest one"
-        )),
-    }
+    common::print(format_args!("none up to here: {}", how_far(bounds, *beyond)));
     Ok(end)
+}
+
+/// Which schedules these were.
+fn how_far(bounds: Bounds, beyond: u64) -> String {
+    let departures = match bounds.departures {
+        u32::MAX => "departs".to_owned(),
+        n => format!("departs at most {n} times"),
+    };
+    match (beyond, bounds.decisions) {
+        (0, _) => "these were all the schedules there are".to_owned(),
+        (_, u32::MAX) => format!("every schedule that {departures} from the calmest one"),
+        (_, n) => format!(
+            "every schedule that {departures} from the calmest one in its first {n} decisions"
+        ),
+    }
 }
 
 /// What many histories have come to.

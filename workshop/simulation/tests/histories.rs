@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use simulation::explore::{Explored, explore, play_small, small_worlds};
+use simulation::explore::{Bounds, Explored, explore, play_small, small_worlds};
 use simulation::shrink::shrink;
 use simulation::{Choices, Decisions, History, Stage, Violation, handshake, play};
 
@@ -51,7 +51,7 @@ fn the_handshake_keeps_its_promises() {
 #[track_caller]
 fn check_small_worlds(stage: Stage, one_in: usize) {
     let worlds = (0..small_worlds(stage)).step_by(one_in);
-    let all = worlds.map(|world| explore(stage, world, 1, || true));
+    let all = worlds.map(|world| explore(stage, world, Bounds::departures(1), || true));
     let all = all.fold(Explored::default(), Explored::and);
     assert_eq!(all.wrong.map(|decisions| decisions.to_string()), None);
     assert!(all.schedules > 10_000, "{} are hardly all", all.schedules);
@@ -71,12 +71,24 @@ fn two_clients_of_stage_6_cannot_break_a_promise_with_one_departure() {
 fn an_exploration_without_a_limit_comes_to_an_end() {
     // Two clients that only connect and half-close, and nothing out of the ordinary.
     let mut schedules = 0;
-    let all = explore(Stage::Five, 0, u32::MAX, || {
+    let all = explore(Stage::Five, 0, Bounds::NONE, || {
         schedules += 1;
         schedules < 1_000_000
     });
     assert_eq!((all.wrong, all.beyond), (None, 0));
     assert!(all.schedules < 1_000_000 && all.known > 0, "{} {}", all.schedules, all.known);
+}
+
+#[test]
+fn a_bound_on_the_decisions_is_reached_step_by_step() {
+    let explored = |decisions| {
+        let bounds = Bounds { decisions, ..Bounds::NONE };
+        explore(Stage::Five, 9, bounds, || true)
+    };
+    let (none, few, more) = (explored(0), explored(4), explored(8));
+    assert_eq!((none.schedules, few.wrong, more.wrong), (1, None, None));
+    assert!(none.schedules < few.schedules && few.schedules < more.schedules);
+    assert!(few.beyond > 0 && more.beyond > 0, "there is more than that");
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn an_exploration_says_how_far_it_has_looked() {
     let (code, said) = run(&["stage5", "--explore", "0"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("896 schedules in 896 worlds"), "{said}");
-    assert!(said.contains("at most 0 departures"), "{said}");
+    assert!(said.contains("at most 0 times"), "{said}");
 }
 
 #[test]
