@@ -21,6 +21,9 @@ use nix::unistd::Pid;
 /// How long a line of the page may be in coming. It is reached only if the line does not come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How late what a program has written may be seen when it has ended, where others have its terminal too.
+const LATE: Duration = Duration::from_secs(2);
+
 /// How long "nothing" lasts. A server that is right is never slower for it, and never wrong.
 const NOTHING: Duration = Duration::from_millis(300);
 
@@ -283,6 +286,8 @@ struct Terminal {
     line: String,
     keyboard: File,
     text: Arc<Mutex<String>>,
+    /// Ends when it has read all that the program wrote, and the program has closed the terminal.
+    reader: thread::JoinHandle<()>,
     /// How many lines the page has shown already.
     shown: usize,
 }
@@ -304,7 +309,7 @@ impl Terminal {
         let mut reader = person.try_clone().map_err(|e| e.to_string())?;
         let text = Arc::<Mutex<String>>::default();
         let seen = Arc::clone(&text);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buf = [0; 4096];
             // The last program has closed the terminal: EIO.
             while let Ok(n @ 1..) = reader.read(&mut buf) {
@@ -312,7 +317,7 @@ impl Terminal {
             }
         });
         let line = line.to_owned();
-        Ok(Self { child, _watchdog: watchdog, line, keyboard: person, text, shown: 0 })
+        Ok(Self { child, _watchdog: watchdog, line, keyboard: person, text, reader, shown: 0 })
     }
 
     fn text(&self) -> String {
@@ -371,6 +376,7 @@ impl Terminal {
         let start = Instant::now();
         loop {
             let has_ended = self.child.try_wait().is_ok_and(|ended| ended.is_some());
+            let is_all = has_ended && self.reader.is_finished();
             let text = self.text();
             // A line that has not ended may become another one.
             let whole = |line: &str| line.ends_with('\n') || step.text.ends_with('…');
@@ -385,7 +391,7 @@ impl Terminal {
             if self.is_skipped() {
                 return Ok(());
             }
-            if start.elapsed() > PATIENCE || (has_ended && start.elapsed() > NOTHING) {
+            if start.elapsed() > PATIENCE || is_all || (has_ended && start.elapsed() > LATE) {
                 return Err("the line does not come".to_owned());
             }
             thread::park_timeout(Duration::from_millis(5));
