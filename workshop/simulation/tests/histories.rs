@@ -106,7 +106,8 @@ fn check_repeated(play: impl Fn(Choices) -> History) {
         let drawn = play(Choices::from_seed(seed));
         let again = play(Choices::from_seed(seed));
         let decisions = drawn.choices.decisions();
-        let written: Decisions = decisions.clone().trimmed().to_string().parse().unwrap();
+        let written: Decisions =
+            decisions.clone().trimmed().to_string().parse().expect("decisions");
         let given = play(Choices::repeat(written));
         for other in [again, given] {
             assert_eq!((&other.head, &other.story), (&drawn.head, &drawn.story), "seed {seed}");

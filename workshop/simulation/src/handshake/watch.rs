@@ -279,9 +279,9 @@ impl Watch {
         peers: &[Peer],
         wakes_at: Option<Duration>,
     ) {
-        for id in 0..self.seen.len() {
+        for (id, peer) in peers.iter().enumerate() {
             if !self.seen[id].closed {
-                self.forgets_nothing(kernel, &peers[id], id);
+                self.forgets_nothing(kernel, peer, id);
                 self.keeps_the_deadline(kernel, id, wakes_at);
             }
         }
