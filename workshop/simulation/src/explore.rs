@@ -181,7 +181,7 @@ impl Bounds {
         Self { departures, ..Self::NONE }
     }
 
-    /// Whoever has looked as far as this has looked as far as that.
+    /// Whether a look this far has seen all that a look that far would.
     fn reaches(self, other: Self) -> bool {
         self.departures >= other.departures && self.decisions >= other.decisions
     }

@@ -1,5 +1,5 @@
-//! Stages 5 and 6, and the handshake, on a simulated kernel. Every choice, the kernel's included, comes from a seed, so every failure can
-//! be repeated.
+//! Stages 5 and 6, and the handshake, on a simulated kernel. Every choice, the kernel's included, comes from a seed, so
+//! every failure can be repeated.
 
 mod client;
 pub mod explore;

@@ -188,8 +188,8 @@ pub const CALLER_PROMISES: [Promise; 14] = [
     ),
     promise(
         "an ack that has come counts",
-        "The program closes a connection that has neither its ack nor an error, although the ack had arrived when it woke \
-         up and its greeting was sent.",
+        "The program closes a connection that has neither its ack nor an error, although the ack had arrived when it \
+         woke up and its greeting was sent.",
         "An ack that arrives while the program is awake.",
     ),
     promise(
@@ -226,8 +226,8 @@ pub const CALLER_PROMISES: [Promise; 14] = [
     ),
     promise(
         "each call ends in one state",
-        "The program ends, or sleeps for ever, and a peer is neither connected nor out of attempts; or it says something else of the \
-         peer than was seen.",
+        "The program ends, or sleeps for ever, and a peer is neither connected nor out of attempts; or it says \
+         something else of the peer than was seen.",
         "Why an attempt has failed.",
     ),
     promise(

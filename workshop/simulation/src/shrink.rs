@@ -156,8 +156,8 @@ impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
         }
     }
 
-    /// Some choice says how many others follow, as the number of a client's writes does: takes out all of them, or half, or
-    /// one.
+    /// Some choice says how many others follow, as the number of a client's writes does: takes out all of them, or half,
+    /// or one.
     fn shorten_lists(&mut self) {
         for section in 0..self.best.0.len().min(SETTING) {
             for place in 0..self.len(section) {
@@ -313,9 +313,9 @@ impl<F: FnMut(&Decisions) -> Attempt> Shrinker<F> {
         }
     }
 
-    /// Plays short histories that are drawn at random: in the same world, or in a calmer one, with one or two clients that
-    /// are simple ones or those of the best, and with little before the signal and behind it. What the steps above cannot
-    /// get rid of in a long history may not be there in a short one.
+    /// Plays short histories that are drawn at random: in the same world, or in a calmer one, with one or two clients
+    /// that are simple ones or those of the best, and with little before the signal and behind it. What the steps above
+    /// cannot get rid of in a long history may not be there in a short one.
     fn make_anew(&mut self) {
         for _ in 0..MOST_ANEW {
             let anew = self.anew();

@@ -57,8 +57,8 @@ pub(crate) fn mix(mix: &Mix) -> String {
 /// What a line says that names a broken promise.
 const WRONG: &str = "WRONG: ";
 
-/// The lines of a story, with one for all that the program does in a turn instead of one for each of its system calls. A
-/// turn in which it does nothing but wait again is no line. They end with the promise that was broken, if one was.
+/// The lines of a story, with one for all that the program does in a turn instead of one for each of its system calls.
+/// A turn in which it does nothing but wait again is no line. They end with the promise that was broken, if one was.
 pub(crate) fn by_turns(story: Vec<String>) -> Vec<String> {
     const PROGRAMS: [&str; 2] = ["server: ", "caller: "];
     let mut told: Vec<String> = Vec::new();

@@ -1,5 +1,5 @@
-//! Plants faults in stages 5 and 6 and in the handshake, and plays a thousand histories of each: each fault must be seen, and by the
-//! property that its patch names. So each property has been seen red.
+//! Plants faults in stages 5 and 6 and in the handshake, and plays a thousand histories of each: each fault must be seen,
+//! and by the property that its patch names. So each property has been seen red.
 //!
 //! The faults are those of `faults/`, and the exercises of chapters 5 to 8 that put one in. Every one becomes a
 //! package of its own in a temporary workspace, and one program plays them all.
@@ -22,11 +22,12 @@ const EXERCISES: [(&str, &str); 13] = [
     ("5.4", "the loop comes back to the poller in time"),
     ("5.5", "a stop ends in time"),
     ("5.6", "no spin"),
-    ("6.1", "a status on its grid"),
+    ("6.1", "a status on its grid; a status for a tick, and no more"),
     ("6.3", "a status only between two lines"),
     (
         "6.6",
-        "a client is asked before it is taken for silent; no client is taken for silent too late",
+        "a client is asked before it is taken for silent; no client is taken for silent too early; \
+         no client is taken for silent too late",
     ),
     ("6.7", "no more timers than the clients account for"),
     (

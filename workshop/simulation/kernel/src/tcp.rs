@@ -56,7 +56,7 @@ pub struct End {
     pub fin_arrived: bool,
     /// Reset, from either side. Nothing moves any more.
     pub reset: bool,
-    /// And that was not this end's own doing: the other end has reset it, or never answered.
+    /// It is reset, and that was not this end's own doing: the other end has reset it, or never answered.
     pub broken: bool,
     /// A pending error (`SO_ERROR`).
     error: Option<ErrorKind>,
