@@ -62,7 +62,7 @@ say "Two clients at the same time: one on each server."
 exec 3<> /dev/tcp/127.0.0.1/9500; echo "the third client" >&3; read -r -t 10 line <&3; echo "$line"
 exec 4<> /dev/tcp/127.0.0.1/9500; echo "the fourth client" >&4; read -r -t 10 line <&4; echo "$line"
 
-say "We stop server one (SIGTERM). Its client sees an end, no error; whoever comes next is served."
+say "We stop server one (SIGTERM). Its client sees an end, no error; the next one is served."
 kill "$one"; wait "$one" && echo "server one: exit $?"
 show one "stopping"
 read -r -t 10 line <&3 || echo "the third client: end"

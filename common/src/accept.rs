@@ -9,8 +9,8 @@ use tracing::warn;
 use crate::limit::Limit;
 use crate::report::{is_theirs, report};
 
-/// How long to wait before asking again when there was no descriptor for a new client and nobody has
-/// left since. Somebody else on the machine may have given one back, and no event says so. Once a
+/// How long to wait before asking again when there was no descriptor for a new client and none has
+/// left since. Another process may have given one back, and no event says so. Once a
 /// second is soon enough for those who wait and no load for the machine.
 pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -24,8 +24,8 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 /// What to do after `accept(2)` has failed.
 #[derive(Debug)]
 pub enum AcceptError {
-    /// Nobody is waiting (`EAGAIN`; only a non-blocking listener says it). Wait for the next event.
-    NobodyWaiting,
+    /// No client is waiting (`EAGAIN`; only a non-blocking listener says it). Wait for the next event.
+    NoneWaiting,
     /// This client was gone before we got to it, or a signal interrupted us. Take the next one.
     Gone,
     /// No descriptor or no memory for a new client, who stays in the backlog. Asking again at once
@@ -41,7 +41,7 @@ pub enum AcceptError {
 /// with a pause: then it can neither end the server nor make it spin.
 fn classify(error: &io::Error) -> AcceptError {
     match error.kind() {
-        ErrorKind::WouldBlock => AcceptError::NobodyWaiting,
+        ErrorKind::WouldBlock => AcceptError::NoneWaiting,
         // Linux hands over errors that are waiting on the new connection as accept's own (accept(2),
         // "Error handling"); EPERM is a firewall's word about this one client.
         ErrorKind::Interrupted
@@ -128,7 +128,7 @@ impl Attempts {
         self.failed = self.failed.saturating_add(1); // stage 3 may fail a million times a second
         let sorted = classify(&error);
         match sorted {
-            AcceptError::NobodyWaiting => self.failed = 0,
+            AcceptError::NoneWaiting => self.failed = 0,
             AcceptError::OutOfResources => self.out_of_resources(&error),
             AcceptError::Gone if self.failed >= Self::MOST_FAILURES => {
                 self.out_of_resources(&error);
@@ -196,8 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waiting_is_told_from_somebody_gone() {
-        assert_eq!(sorted(ErrorKind::WouldBlock), "NobodyWaiting");
+    fn none_waiting_is_told_from_one_that_has_gone() {
+        assert_eq!(sorted(ErrorKind::WouldBlock), "NoneWaiting");
         assert_eq!(sorted(ErrorKind::ConnectionAborted), "Gone");
         assert_eq!(sorted(ErrorKind::Interrupted), "Gone");
     }
@@ -216,7 +216,7 @@ mod tests {
         assert!(attempts.sort(Ok(())).is_ok());
         assert_eq!(attempts.failed, 0, "a client who could be accepted ends the row");
         let none = attempts.sort(Err::<(), _>(ErrorKind::WouldBlock.into()));
-        assert!(matches!(none, Err(AcceptError::NobodyWaiting)));
+        assert!(matches!(none, Err(AcceptError::NoneWaiting)));
         assert_eq!(attempts.failed, 0, "that there is none to accept is no failure");
     }
 
@@ -242,7 +242,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn an_error_of_one_client_is_not_an_error_of_the_listener() {
-        check(&[libc::EAGAIN, libc::EWOULDBLOCK], "NobodyWaiting");
+        check(&[libc::EAGAIN, libc::EWOULDBLOCK], "NoneWaiting");
         check(
             &[libc::EINTR, libc::ECONNABORTED, libc::ECONNRESET, libc::EPERM, libc::EPROTO],
             "Gone",

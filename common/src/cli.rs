@@ -24,7 +24,7 @@ pub struct Limited {
     /// IP address and port to listen on; port 0 takes a free one
     #[arg(default_value = "127.0.0.1:9000", value_parser = parse_addr)]
     pub addr: SocketAddr,
-    /// Connections at a time; whoever comes then waits until one leaves
+    /// Connections at a time; a client that comes then waits until one leaves
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = parse_max, allow_hyphen_values = true)]
     pub max_connections: usize,
     /// Say on stderr, once a second, what the loop has done
@@ -38,7 +38,7 @@ pub struct Timed {
     /// IP address and port to listen on; port 0 takes a free one
     #[arg(default_value = "127.0.0.1:9000", value_parser = parse_addr)]
     pub addr: SocketAddr,
-    /// Connections at a time; whoever comes then waits until one leaves
+    /// Connections at a time; a client that comes then waits until one leaves
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = parse_max, allow_hyphen_values = true)]
     pub max_connections: usize,
     /// Say on stderr, once a second, what the loop has done
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_for_nobody_is_refused() {
+    fn a_server_for_no_client_is_refused() {
         check_error(
             &["--max-connections", "0"],
             "error: invalid value '0' for '--max-connections <N>': expected a number from 1 to 1000000",

@@ -121,7 +121,7 @@ mod tests {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
         let mut client = std::net::TcpStream::connect(addr).unwrap();
-        // Whoever closes first has the connection in TIME_WAIT.
+        // The side that closes first has the connection in TIME_WAIT.
         drop(listener.accept().unwrap());
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         drop((client, listener));

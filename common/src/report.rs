@@ -39,7 +39,7 @@ pub(crate) fn is_theirs(error: &io::Error) -> bool {
             | ErrorKind::ConnectionAborted
             | ErrorKind::NotConnected // a socket option on a connection that was reset before we looked
             | ErrorKind::InvalidInput // the same on macOS: EINVAL
-            | ErrorKind::TimedOut // nothing came, or nobody acknowledged what we sent
+            | ErrorKind::TimedOut // nothing came, or the peer did not acknowledge what we sent
             | ErrorKind::HostUnreachable
             | ErrorKind::NetworkUnreachable
             | ErrorKind::NetworkDown
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn cutting_somebody_off_is_not() {
+    fn cutting_a_client_off_is_not() {
         assert!(!is_theirs(&io::Error::other("nowhere to keep its bytes")));
         assert!(!is_theirs(&ErrorKind::PermissionDenied.into()));
         assert!(!is_theirs(&ErrorKind::OutOfMemory.into()));

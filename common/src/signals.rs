@@ -39,7 +39,7 @@ pub fn signals() -> io::Result<UnixStream> {
 ///
 /// # Errors
 ///
-/// If there is no port for it, or if somebody else on this machine connects to that port first.
+/// If there is no port for it, or if another process on this machine connects to that port first.
 #[cfg(not(unix))]
 pub fn signals() -> io::Result<TcpStream> {
     use std::io::Write;

@@ -9,7 +9,7 @@
 //! | wake-ups     | how often the loop came back from waiting, whether it had to wait or not      |
 //! | reads        | calls of `read(2)`                                                            |
 //! | writes       | calls of `write(2)`                                                           |
-//! | WouldBlocks  | how many of these said `EAGAIN`: asked in vain                                |
+//! | WouldBlocks  | how many of these said `EAGAIN`: asked for nothing                            |
 //! | bytes        | how many went back to clients                                                 |
 //! | longest turn | from one wait of the loop to the next, including one that is not over yet     |
 
@@ -45,7 +45,7 @@ pub(crate) static BYTES: Counter = Counter(AtomicU64::new(0));
 static WAKE_UPS: Counter = Counter(AtomicU64::new(0));
 static CLIENTS: AtomicU64 = AtomicU64::new(0);
 
-/// When somebody began to watch. Empty while nobody does: then no clock is read.
+/// When watching began. Empty while no one watches: then no clock is read.
 static WATCHED_SINCE: OnceLock<Instant> = OnceLock::new();
 /// In nanoseconds from then. 0 while the loop waits.
 static TURN_BEGAN: AtomicU64 = AtomicU64::new(0);

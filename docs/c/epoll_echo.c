@@ -7,7 +7,7 @@
  *           +--------------------- one turn of the loop ----------------------+
  *   sleep ->| events mark clients | each marked client's turn | accept the new |--+
  *     ^     +------------------------------------------------------------------+  |
- *     +------- until an event; not at all while somebody is due another turn <----+
+ *     +------- until an event; not at all while a client is due another turn <----+
  *
  *   cc -O2 -o epoll_echo epoll_echo.c && ./epoll_echo 127.0.0.1:9000
  */
@@ -85,7 +85,7 @@ static int *due;
 static size_t due_len;
 
 static int epoll_fd, listen_fd, signal_fd;
-static bool accept_pending; /* stays true until accept4(2) itself says that nobody is left */
+static bool accept_pending; /* stays true until accept4(2) itself says that none is left */
 static int64_t retry_at;    /* no accept4(2) before that, unless a client leaves */
 static int64_t stop_at;     /* when a stop is over, even for clients that are left; 0: no signal yet */
 static char buf[READ_SIZE]; /* every client reads into this one */

@@ -1,6 +1,6 @@
 //! Stage 1: one client at a time, with blocking calls.
 //!
-//! The server is two loops, one inside the other. While the inner one serves a client, nobody is in
+//! The server is two loops, one inside the other. While the inner one serves a client, the server is not in
 //! `accept(2)`, so every other client waits in the kernel's backlog: connected, but not served.
 //!
 //! New here:    listen, accept, read, write, and what each of them waits for.
@@ -42,7 +42,7 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
             Err(AcceptError::Fatal(e)) => return Err(e),
             // The client stays in the backlog, so asking again at once would spin.
             Err(AcceptError::OutOfResources) => thread::park_timeout(RETRY_PAUSE),
-            Err(AcceptError::Gone | AcceptError::NobodyWaiting) => {}
+            Err(AcceptError::Gone | AcceptError::NoneWaiting) => {}
         }
     }
 }

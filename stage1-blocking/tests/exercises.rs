@@ -1,4 +1,4 @@
-//! What is still to be built. Each test is red until somebody has built it: see the exercises in the book.
+//! What is still to be built. Each test is red until you have built it: see the exercises in the book.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn e1_3_a_silent_client_keeps_the_others_waiting_for_a_second_and_no_longer() {
     for _ in 0..4 {
         first.round_trip(b"I talk, so I may stay");
         let stays = first.hears_nothing_for(Duration::from_millis(400));
-        assert!(stays, "somebody who talks now and then was let go");
+        assert!(stays, "a client that talks now and then was let go");
     }
     let start = Instant::now();
     first.round_trip(b"and now I say nothing");
@@ -65,7 +65,7 @@ fn used(server: &Server) -> Option<(Usage, Duration)> {
     Some((server.usage()?, server.waited_for_a_cpu()))
 }
 
-/// Between the two nobody has said anything, and in the end one client left and one was served.
+/// Between the two no client has said anything, and in the end one client left and one was served.
 #[track_caller]
 fn assert_slept(
     before: Option<(Usage, Duration)>,
@@ -79,7 +79,7 @@ fn assert_slept(
         (after.wakeups.saturating_sub(before.wakeups), after.cpu.saturating_sub(before.cpu));
     let wanted = cpu + waited_after.saturating_sub(waited_before);
     eprintln!("seen: {wakeups} wake-ups and {cpu:.1?} of CPU meanwhile");
-    assert!(wakeups <= 20, "it polls: {wakeups} wake-ups while nobody spoke");
+    assert!(wakeups <= 20, "it polls: {wakeups} wake-ups while all were silent");
     let spins = cpu > Duration::from_millis(20) || wanted > elapsed / 2;
-    assert!(!spins, "it spins: {cpu:.1?} of CPU, and {wanted:.1?} wanted, while nobody spoke");
+    assert!(!spins, "it spins: {cpu:.1?} of CPU, and {wanted:.1?} wanted, while all were silent");
 }

@@ -42,7 +42,7 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
                 let acceptor = acceptor.clone();
                 let client = move || {
                     common::report(peer, echo(stream));
-                    // The descriptor is free again. Whoever waits for one need not wait any longer.
+                    // The descriptor is free again. A client that waits for one need not wait any longer.
                     acceptor.unpark();
                 };
                 // Not `thread::spawn`: that one panics when threads run out.
@@ -54,7 +54,7 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
             Err(AcceptError::Fatal(e)) => return Err(e),
             // The client stays in the backlog, so asking again at once would spin.
             Err(AcceptError::OutOfResources) => thread::park_timeout(RETRY_PAUSE),
-            Err(AcceptError::Gone | AcceptError::NobodyWaiting) => {}
+            Err(AcceptError::Gone | AcceptError::NoneWaiting) => {}
         }
     }
 }

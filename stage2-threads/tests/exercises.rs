@@ -1,4 +1,4 @@
-//! What is still to be built. Each test is red until somebody has built it: see the exercises in the book.
+//! What is still to be built. Each test is red until you have built it: see the exercises in the book.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn assert_others_wait(inside: &mut [Client], waiting: &[Client]) {
     inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
     if let Some(client) = waiting.iter().find(|client| !client.has_heard_nothing()) {
         assert_was_not_turned_away(client);
-        panic!("somebody was served although eight were in");
+        panic!("a ninth was served although eight were in");
     }
 }
 
@@ -85,9 +85,9 @@ fn assert_sleeps(server: &Server, client: &Client) {
         }
     }
     let Some(seen) = seen else { return skipped("the wake-ups need /proc") };
-    eprintln!("seen: while nobody leaves: {seen:?}");
-    assert!(!seen.polls(), "it polls while nobody leaves: {seen:?}");
-    assert!(!seen.spins(), "it spins while nobody leaves: {seen:?}");
+    eprintln!("seen: while no client leaves: {seen:?}");
+    assert!(!seen.polls(), "it polls while no client leaves: {seen:?}");
+    assert!(!seen.spins(), "it spins while no client leaves: {seen:?}");
 }
 
 impl QuietSecond {

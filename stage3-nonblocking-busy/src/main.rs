@@ -1,10 +1,10 @@
 //! Stage 3: one thread that never waits.
 //!
 //! Every socket is non-blocking: a call that would have to wait says `EAGAIN` instead. So one thread
-//! can ask everybody in turn, and nobody keeps anybody else waiting. But it never stops asking.
+//! can ask each client in turn, and none keeps the others waiting. But it never stops asking.
 //!
-//! New here:    non-blocking sockets; a `Server` and its `Connection`s in place of stacks.
-//! Still wrong: it burns a full core while nobody says a word. Stage 4 lets the kernel do the asking.
+//! New here:    non-blocking sockets; a `Server` and its `Connection`s instead of stacks.
+//! Still wrong: it burns a full core while all clients are silent. Stage 4 lets the kernel do the asking.
 //! Try it:      `cargo run -p stage3-nonblocking-busy`, then `top` in another terminal.
 //! Read along:  `docs/src/stage3.md`
 

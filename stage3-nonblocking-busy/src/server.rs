@@ -59,7 +59,7 @@ impl Server {
             let accepted = self.attempts.sort(self.listener.accept());
             match accepted.and_then(|(stream, peer)| self.admit(stream, peer)) {
                 Ok(()) | Err(AcceptError::Gone) => {}
-                Err(AcceptError::NobodyWaiting | AcceptError::OutOfResources) => return Ok(()),
+                Err(AcceptError::NoneWaiting | AcceptError::OutOfResources) => return Ok(()),
                 Err(AcceptError::Fatal(e)) => return Err(e),
             }
         }

@@ -1,4 +1,4 @@
-//! What is still to be built. Each test is red until somebody has built it: see the exercises in the book.
+//! What is still to be built. Each test is red until you have built it: see the exercises in the book.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ const EXE: &str = env!("CARGO_BIN_EXE_stage3-nonblocking-busy");
 /// What an answer may take with a pause of a millisecond in each pass, on a machine that does other things too.
 const SLOW: Duration = Duration::from_millis(8);
 
-/// A pause of a millisecond in each pass: what it saves while nobody speaks, and what it costs when
-/// somebody does.
+/// A pause of a millisecond in each pass: what it saves while all are silent, and what it costs when
+/// a client speaks.
 #[test]
 #[ignore = "exercise 3.1: cargo test -p stage3-nonblocking-busy --test exercises -- --ignored e3_1"]
 fn e3_1_a_pause_in_each_pass_saves_the_core_and_delays_every_answer() {
@@ -31,10 +31,10 @@ fn e3_1_a_pause_in_each_pass_saves_the_core_and_delays_every_answer() {
     assert_pauses(&server, "with 20 silent clients");
     clients.into_iter().for_each(Client::reset);
     server.assert_still_serving();
-    assert_pauses(&server, "with nobody there");
+    assert_pauses(&server, "without a client");
 }
 
-/// In a second in which nobody speaks.
+/// In a second in which no client speaks.
 #[track_caller]
 fn assert_pauses(server: &Server, with: &str) {
     let Some(before) = server.usage() else { return skipped("the CPU needs /proc") };

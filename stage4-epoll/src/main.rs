@@ -1,10 +1,10 @@
 //! Stage 4: one thread that sleeps until the kernel says who is ready.
 //!
 //! `epoll_wait(2)` takes the place of asking. The listener is level-triggered: the kernel names it
-//! each time, as long as somebody waits. The clients are edge-triggered: the kernel names a client
+//! each time, as long as a client waits. The clients are edge-triggered: the kernel names a client
 //! once when something changes, so we take everything it has, until `EAGAIN`.
 //!
-//! New here:    epoll, level and edge trigger; nobody talks, nothing runs.
+//! New here:    epoll, level and edge trigger; no client talks, nothing runs.
 //! Still wrong: a client that never stops sending keeps the turn; one that does not read is cut off.
 //!              Stage 5 lifts both.
 //! Try it:      `cargo run -p stage4-epoll` (Linux), then `strace -p` its process, and talk to it.

@@ -39,7 +39,7 @@ pub(crate) struct Server {
     connections: HashMap<Token, Connection<TcpStream>>,
     max_connections: usize,
     /// Set while we do not watch the listener, because there is no room for another client: how many
-    /// there were then, and since when. As soon as there are fewer, somebody else can come in.
+    /// there were then, and since when. As soon as there are fewer, another one can come in.
     full: Option<(usize, Instant)>,
     /// Every client reads into this one buffer: one per server, not one per client.
     buf: Vec<u8>,
@@ -51,7 +51,7 @@ impl Server {
         // From here on accept(2) does not wait: it says EAGAIN.
         listener.set_nonblocking(true)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        // Level-triggered: without EPOLLET the kernel repeats itself while somebody is waiting.
+        // Level-triggered: without EPOLLET the kernel repeats itself while a client is waiting.
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER.0))?;
         Ok(Self {
             epoll,
@@ -86,7 +86,7 @@ impl Server {
     /// Sleeps in `epoll_wait(2)` until there is something to do. Returns how many events there are.
     fn wait_for_events(&mut self, events: &mut [EpollEvent]) -> io::Result<usize> {
         let timeout = match self.full {
-            // No descriptor for the next client: somebody else on the machine may give one back.
+            // No descriptor for the next client: another process may give one back, and no event says so.
             Some((clients, _)) if clients < self.max_connections => RETRY_MILLIS.into(),
             _ => EpollTimeout::NONE,
         };
@@ -98,7 +98,7 @@ impl Server {
         }
     }
 
-    /// Whether to look at the listener again: somebody has left, or some time has passed.
+    /// Whether to look at the listener again: a client has left, or some time has passed.
     fn may_have_room(&self) -> bool {
         let enough = |since: Instant| since.elapsed() >= RETRY_PAUSE;
         self.full.is_some_and(|(clients, since)| self.connections.len() < clients || enough(since))
@@ -116,7 +116,7 @@ impl Server {
             let accepted = self.attempts.sort(self.listener.accept());
             match accepted.and_then(|(stream, peer)| self.admit(stream, peer)) {
                 Ok(()) | Err(AcceptError::Gone) => {}
-                Err(AcceptError::NobodyWaiting) => return Ok(()),
+                Err(AcceptError::NoneWaiting) => return Ok(()),
                 Err(AcceptError::OutOfResources) => return self.watch_listener(false),
                 Err(AcceptError::Fatal(e)) => return Err(e),
             }

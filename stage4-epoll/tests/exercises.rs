@@ -1,4 +1,4 @@
-//! What is still to be built. Each test is red until somebody has built it: see the exercises in the book.
+//! What is still to be built. Each test is red until you have built it: see the exercises in the book.
 
 #![cfg(target_os = "linux")]
 
@@ -26,7 +26,7 @@ fn e4_2_level_triggered_a_flood_takes_turns_with_the_others() {
     assert_eq!(edges(), 0, "a client is still watched with an edge trigger");
     takes_turns(&server);
     every_byte_comes_back(&server);
-    costs_nothing_while_nobody_speaks(&server, &client);
+    costs_nothing_while_all_are_silent(&server, &client);
     assert_eq!(edges(), 0, "a client is still watched with an edge trigger");
 }
 
@@ -40,7 +40,7 @@ fn e4_3_edge_triggered_a_flood_takes_turns_with_the_others() {
     assert_eq!(edges(), 1, "the client is not watched with an edge trigger any more");
     takes_turns(&server);
     every_byte_comes_back(&server);
-    costs_nothing_while_nobody_speaks(&server, &client);
+    costs_nothing_while_all_are_silent(&server, &client);
     // Again, after turns that were cut short.
     client.round_trip(&random_bytes(256 * 1024));
     assert_eq!(edges(), 1, "the client is not watched with an edge trigger any more");
@@ -76,7 +76,7 @@ fn event_masks() -> Vec<u32> {
     masks
 }
 
-/// While somebody floods, others get a byte back before the flood gets much.
+/// While one client floods, others get a byte back before the flood gets much.
 ///
 /// One thread plays both clients, so nothing depends on who gets a CPU: between the question and the
 /// answer a fair server can send the flood no more than what was on its way, and that is bounded. An
@@ -159,7 +159,7 @@ fn every_byte_comes_back(server: &Server) {
 
 /// A level trigger that is not silenced, or a loop that asks: both cost CPU, and no client notices.
 #[track_caller]
-fn costs_nothing_while_nobody_speaks(server: &Server, silent: &Client) {
+fn costs_nothing_while_all_are_silent(server: &Server, silent: &Client) {
     const SECOND: Duration = Duration::from_secs(1);
     let Some(before) = server.usage() else { return skipped("the CPU needs /proc") };
     assert!(silent.hears_nothing_for(SECOND), "a client that says nothing gets something");
@@ -169,6 +169,6 @@ fn costs_nothing_while_nobody_speaks(server: &Server, silent: &Client) {
     // A few are for the clients of a moment ago, whose end may still be on its way.
     assert!(
         wakeups < 20 && cpu < SECOND / 20,
-        "it does not sleep: {wakeups} wake-ups and {cpu:.1?} of CPU in a second in which nobody speaks"
+        "it does not sleep: {wakeups} wake-ups and {cpu:.1?} of CPU in a second in which no client speaks"
     );
 }

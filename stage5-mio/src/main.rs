@@ -6,7 +6,7 @@
 //! client gets one, and each turn has an end.
 //!
 //! New here:    an outbox for each client that needs one, back-pressure, fair turns, and a way to stop.
-//! Still wrong: it acts only when somebody else does. Stage 6 has a clock.
+//! Still wrong: it acts only when a client does. Stage 6 has a clock.
 //! Try it:      `cargo run -p stage5-mio`, `nc 127.0.0.1 9000`, then Ctrl-C on the server.
 //! Read along:  `docs/src/stage5.md`
 

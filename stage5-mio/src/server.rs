@@ -51,21 +51,21 @@ type Client = Connection<TcpStream>;
 ///           ┌───────────────────────── one turn of the loop ─────────────────────────┐
 ///   sleep ─▶│ events mark clients │ each marked client has its turn │ accept the new │──┐
 ///     ▲     └────────────────────────────────────────────────────────────────────────┘  │
-///     └──────── until an event; not at all while somebody is due another turn ◀─────────┘
+///     └──────── until an event; not at all while a client is due another turn ◀─────────┘
 /// ```
 pub(crate) struct Server {
     poll: Poll,
     /// `None` when we are about to stop.
     listener: Option<TcpListener>,
-    /// Where a byte comes with each signal that tells us to stop. Nobody reads it: the event is enough.
+    /// Where a byte comes with each signal that tells us to stop. We do not read it: the event is enough.
     _signals: SignalStream,
     connections: Table<Client>,
     max_connections: usize,
     /// The clients that are due a turn, each once: an event has named them, or their last turn was cut
     /// short. No event will name them again, so this is the only record.
     due: Vec<Token>,
-    /// Somebody may be waiting in the backlog. That too is told only once, so this stays true until
-    /// accept(2) itself says that nobody is left.
+    /// A client may be waiting in the backlog. That too is told only once, so this stays true until
+    /// accept(2) itself says that none is left.
     accept_pending: bool,
     /// The kernel has no descriptor for a new client, or no memory: when to ask again. `None` as soon as a
     /// client leaves.
@@ -111,7 +111,7 @@ impl Server {
             stats::turn_begins();
             for event in &events {
                 match event.token() {
-                    LISTENER => self.somebody_knocks(),
+                    LISTENER => self.client_knocks(),
                     STOP => self.stop(),
                     token => self.mark(token, event),
                 }
@@ -169,7 +169,7 @@ impl Server {
     }
 
     /// Notes that a client has connected. It may have to wait.
-    fn somebody_knocks(&mut self) {
+    fn client_knocks(&mut self) {
         self.accept_pending = self.listener.is_some(); // or it has come too late
         if self.is_full() {
             self.attempts.full(self.max_connections);
@@ -198,7 +198,7 @@ impl Server {
             match accepted.and_then(|(stream, peer)| self.admit(stream, peer)) {
                 Ok(()) if self.is_full() => return self.ask_who_is_left(),
                 Ok(()) | Err(AcceptError::Gone) => {}
-                Err(AcceptError::NobodyWaiting) => {
+                Err(AcceptError::NoneWaiting) => {
                     self.accept_pending = false;
                     return Ok(());
                 }

@@ -1,4 +1,4 @@
-//! What is still to be built. Each test is red until somebody has built it: see the exercises in the book.
+//! What is still to be built. Each test is red until you have built it: see the exercises in the book.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -234,7 +234,7 @@ impl LateReader {
 fn e5_9_an_address_may_hold_four_connections() {
     let house = House::with_four_clients();
     let house = the_fifth_is_turned_away(house);
-    whoever_leaves_makes_room(house);
+    a_client_that_leaves_makes_room(house);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn s5_9_1_the_fifth_client_of_an_address_is_turned_away() {
 #[test]
 #[ignore = "exercise 5.9, step 2: cargo test -p stage5-mio --test exercises -- --ignored s5_9_2"]
 fn s5_9_2_a_client_that_leaves_makes_room_for_another() {
-    whoever_leaves_makes_room(House::with_four_clients());
+    a_client_that_leaves_makes_room(House::with_four_clients());
 }
 
 /// A server that listens on all addresses, and the clients that it serves.
@@ -311,7 +311,7 @@ fn the_fifth_is_turned_away(mut house: House) -> House {
 
 /// With a reset, without a word, and politely. And an address from which every client has left is forgotten.
 #[track_caller]
-fn whoever_leaves_makes_room(mut house: House) {
+fn a_client_that_leaves_makes_room(mut house: House) {
     type Leave = fn(Client);
     let half_close = |mut client: Client| {
         client.half_close();
@@ -541,13 +541,13 @@ fn send_and_read(client: &mut Client, bytes: &[u8]) -> (Vec<u8>, io::Result<()>)
     })
 }
 
-/// Silent for a second: closed. Talking: not. Nobody here, or one who is silent: next to no wake-ups.
+/// Silent for a second: closed. Talking: not. No client, or a silent one: next to no wake-ups.
 #[test]
 #[ignore = "exercise 6.2: cargo test -p stage5-mio --test exercises -- --ignored e6_2"]
 fn e6_2_a_silent_client_is_closed_after_a_second_and_nothing_spins() {
     let server = Server::start(EXE);
     is_closed_while_another_one_talks(&server);
-    is_closed_while_nobody_talks(&server);
+    is_closed_while_no_client_talks(&server);
     has_spoken_while_the_server_was_stopped(&server);
 }
 
@@ -559,8 +559,8 @@ fn s6_2_1_a_silent_client_is_closed_while_another_one_talks() {
 
 #[test]
 #[ignore = "exercise 6.2, step 2: cargo test -p stage5-mio --test exercises -- --ignored s6_2_2"]
-fn s6_2_2_a_silent_client_is_closed_while_nobody_talks() {
-    is_closed_while_nobody_talks(&Server::start(EXE));
+fn s6_2_2_a_silent_client_is_closed_while_no_client_talks() {
+    is_closed_while_no_client_talks(&Server::start(EXE));
 }
 
 #[test]
@@ -601,11 +601,11 @@ fn is_closed_while_another_one_talks(server: &Server) {
 }
 
 #[track_caller]
-fn is_closed_while_nobody_talks(server: &Server) {
+fn is_closed_while_no_client_talks(server: &Server) {
     let mut silent = server.connect();
     silent.round_trip(b"my last word");
     let start = Start::of(server);
-    eventually("a client has been closed that was silent while nobody else talked", || {
+    eventually("a client has been closed that was silent while no other talked", || {
         !silent.has_heard_nothing()
     });
     assert_eq!(silent.read_to_end(), b"", "a clean end");
@@ -615,19 +615,19 @@ fn is_closed_while_nobody_talks(server: &Server) {
     eprintln!("seen: woken {wakeups} times until the end of a silent client");
     assert!(wakeups <= 50, "{wakeups} wake-ups while one client was silent");
     assert!(share < 50.0, "{share:.0} % of a core while one client was silent");
-    nobody_is_there(server);
+    no_client_is_there(server);
 }
 
 /// A machine that is frozen for a moment wakes everybody up, but not three times.
 #[track_caller]
-fn nobody_is_there(server: &Server) {
+fn no_client_is_there(server: &Server) {
     let mut seen = String::new();
     let sleeps = (0..3).any(|_| {
         let Some((wakeups, share)) = over_a_second(server) else { return true };
         seen = format!("{wakeups} wake-ups and {share:.0} % of a core in a second");
         wakeups == 0 && share < 50.0
     });
-    assert!(sleeps, "{seen}, with nobody there");
+    assert!(sleeps, "{seen}, without a client");
 }
 
 #[track_caller]

@@ -78,7 +78,7 @@ impl<S: Read + Write> Connection<S> {
         Self { stream, outbox: None, marks: Marks::default() }
     }
 
-    /// One turn: pay what we owe, then at most one `read(2)` and the echo of it. So nobody keeps the
+    /// One turn: pay what we owe, then at most one `read(2)` and the echo of it. So no client keeps the
     /// turn, however fast it sends.
     #[inline(always)]
     pub(crate) fn turn(&mut self, buf: &mut [u8]) -> io::Result<Next> {

@@ -13,7 +13,7 @@ use std::mem;
 pub(crate) struct Observed<S> {
     pub(crate) inner: S,
     pub(crate) mid_line: bool,
-    /// Whether it has been active since somebody last looked. To have connected counts.
+    /// Whether it has been active since we last looked. To have connected counts.
     pub(crate) active: bool,
     /// The kernel would not take more: the client does not read, or not fast enough.
     refused: bool,

@@ -1,4 +1,4 @@
-//! What is still to be built. Each test is red until somebody has built it: see the exercises in the book.
+//! What is still to be built. Each test is red until you have built it: see the exercises in the book.
 
 #[allow(dead_code)]
 #[path = "../examples/handshake/machine.rs"]
@@ -51,7 +51,7 @@ fn e6_4_the_log_says_once_a_second_how_late_the_loop_is() {
     let mut least = *idle.iter().min().expect("there are three");
     eventually("an idle loop is in time", || {
         least = least.min(if least < 90_000 { least } else { next_worst(&server, SAYS) });
-        assert!(start.elapsed() < Duration::from_secs(6), "late by {least} µs with nobody there");
+        assert!(start.elapsed() < Duration::from_secs(6), "late by {least} µs without a client");
         least < 90_000
     });
     if let Some(worst) = worst_of_a_stop(&server, Duration::from_millis(700)) {
@@ -93,7 +93,7 @@ fn assert_sleeps_between_20_measurements(server: &Server, before: Option<Usage>)
     assert!(cpu < Duration::from_millis(100), "{cpu:.1?} of CPU for 20 measurements");
 }
 
-/// What the log says when the server was stopped for so long: that, but for the time to the tick that was due
+/// What the log says when the server was stopped for so long: that, less the time to the tick that was due
 /// next. `None` where there are no signals.
 #[track_caller]
 fn worst_of_a_stop(server: &Server, time: Duration) -> Option<u64> {

@@ -19,7 +19,7 @@ type Diff<'a> = &'a dyn Fn(&str, &str) -> Option<(usize, usize)>;
 const PAGES: &str = "docs/src/";
 const CAPTURES: &str = "docs/captures/";
 
-/// Words that say how it feels to somebody who knows it already, or that leave a condition unnamed.
+/// Words that say how it feels to a person who knows it already, or that leave a condition unnamed.
 const BANNED: [&str; 7] = ["simply", "just", "easy", "easily", "obviously", "of course", "usually"];
 
 // ---- the checks
@@ -535,7 +535,7 @@ fn book_and(path: &str, text: &str) -> Files {
     let page = "# 1. One\n\n> A sentence.\n\n## The idea\n\n```rust\n{{#include ../../stage1-x/src/main.rs:main}}\n```\n\n\
         ```diff\n{{#include ../captures/a.diff:go}}\n```\n\n```text\n{{#include ../captures/a.txt}}\n```\n\n{{#include ../steps/1.1.md:run}}\n\n\
         `it_does_not_wait`, and [the idea](#the-idea). <!-- diff a b --> 3 lines added, 1 removed.\n\n\
-        ![Somebody waits](images/a.svg)\n";
+        ![A client waits](images/a.svg)\n";
     let source = "// ANCHOR: main\nfn it_does_not_wait() {}\n// ANCHOR_END: main\n";
     let diff = "# git diff, item by item: old.rs new.rs\n# ANCHOR: go\n fn go() {\n-    1\n+    2\n }\n# ANCHOR_END: go\n";
     let files = [
@@ -613,13 +613,13 @@ fn an_anchor_without_an_end_or_with_nothing_inside_is_found() {
 }
 
 #[test]
-fn an_anchor_that_nobody_includes_is_found() {
+fn an_anchor_that_no_page_includes_is_found() {
     let source = "    // ANCHOR: serve\nfn serve() {}\n    // ANCHOR_END: serve\n";
     check(anchors_are_used(&book_and("stage2-y/src/main.rs", source)), "`serve`");
 }
 
 #[test]
-fn a_capture_that_nobody_includes_is_found() {
+fn a_capture_that_no_page_includes_is_found() {
     let text = "# Linux 6.18, 2026-01-01: b\n";
     check(captures_are_used_and_say_when(&book_and("docs/captures/b.txt", text)), "b.txt: no page");
 }
@@ -689,7 +689,7 @@ fn a_title_or_a_number_that_differs_in_the_summary_is_found() {
 #[test]
 fn a_missing_picture_is_found_and_one_without_words_too() {
     check(pictures_exist(&book_with(PAGE, "images/a.svg", "images/b.svg")), "b.svg");
-    check(pictures_exist(&book_with(PAGE, "Somebody waits", "")), "in words");
+    check(pictures_exist(&book_with(PAGE, "A client waits", "")), "in words");
 }
 
 #[test]

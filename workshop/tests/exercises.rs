@@ -234,7 +234,7 @@ fn the_list_names_the_first_that_is_not_done() {
 }
 
 #[test]
-fn whoever_reads_only_the_first_line_gets_no_panic() {
+fn a_reader_of_only_the_first_line_gets_no_panic() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
     command.args(["list"]).stderr(Stdio::piped());
     // A pipe whose reader has gone: `workshop list | head -1`.
@@ -291,7 +291,7 @@ fn an_exercise_that_is_none_is_one_clear_line() {
 
 #[test]
 fn talks_to_this_machine_only() {
-    // TEST-NET-1, RFC 5737: nobody has it.
+    // TEST-NET-1, RFC 5737: no host has it.
     let output = workshop(&here(), &["talk", "192.0.2.1:9000", "--flood"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("192.0.2.1:9000 is not on this machine"), "{}", said(&output));
@@ -417,7 +417,7 @@ fn the_line_client_sends_what_was_typed_and_no_byte_more() {
 }
 
 #[test]
-fn the_line_client_ends_quietly_when_nobody_reads_what_it_prints() {
+fn the_line_client_ends_quietly_when_its_output_is_not_read() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let output = talk_to_an_echo("hello\n", writer.into());
@@ -449,7 +449,7 @@ fn never_read_ends_by_itself_and_says_how_much_the_server_took() {
 fn half_close_says_that_no_end_came_in_time() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
     let addr = listener.local_addr().expect("an address").to_string();
-    // Nobody accepts.
+    // The listener does not accept.
     let output = workshop(&here(), &["talk", &addr, "--half-close", "--seconds", "1"]);
     assert!(said(&output).contains("no end within 1 s; 0 bytes came back"), "{}", said(&output));
     drop(listener);
@@ -463,7 +463,7 @@ fn an_address_that_is_none_is_told_what_one_looks_like() {
 }
 
 #[test]
-fn a_talk_to_nobody_is_one_clear_line() {
+fn a_talk_to_no_server_is_one_clear_line() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("cannot listen");
     let addr = listener.local_addr().expect("an address").to_string();
     drop(listener);
@@ -476,7 +476,7 @@ fn a_talk_to_nobody_is_one_clear_line() {
 
 /// The kernel has one port to give out, the one that we call.
 #[test]
-fn a_talk_to_itself_is_a_talk_to_nobody() {
+fn a_talk_to_itself_is_a_talk_to_no_server() {
     for manner in ["", "--half-close", "--reset", "--idle=2"] {
         let script = format!("\"$1\" talk 127.0.0.1:40007 --seconds 1 {manner} 2>&1");
         let Some(mut command) = shell_with_ports("40007 40007", &script) else { return };

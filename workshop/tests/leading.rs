@@ -81,7 +81,7 @@ struct Scene {
 /// | `$` | a command is started there |
 /// | `>` | a line is typed there, or a key is pressed: `Ctrl-C`, `Ctrl-D`, `Ctrl-Z` |
 /// | `\|` | it shows this line, in which `…` stands for anything; a time in front is any time |
-/// | `~` | it shows this line, but for the figures, which are other figures each time |
+/// | `~` | it shows this line, except for the figures, which are other figures each time |
 struct Step {
     line: usize,
     terminal: char,

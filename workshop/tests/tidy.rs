@@ -32,7 +32,7 @@ const SAME_FUNCTIONS: [(&str, usize); 18] = [
     ("Server::accept_in", 5),
     ("Server::stop_in", 5),
     ("Server::is_full", 5),
-    ("Server::somebody_knocks", 5),
+    ("Server::client_knocks", 5),
     ("Server::mark", 5),
     ("Server::accept_ready", 5),
     ("Server::ask_who_is_left", 5),
@@ -63,7 +63,7 @@ type Cell = (&'static str, &'static [&'static str]);
 /// stage's contract lists all of them. `a|b`: one of the two.
 const MATRIX: [(&str, &[Cell]); 9] = [
     (
-        "echoes every byte; half-close gets every byte back; a reset hurts nobody; survives Ctrl-Z and `fg`",
+        "echoes every byte; half-close gets every byte back; a reset hurts no other client; survives Ctrl-Z and `fg`",
         &[(
             "✓",
             &[
@@ -71,8 +71,8 @@ const MATRIX: [(&str, &[Cell]); 9] = [
                 "echoes_single_bytes",
                 "half_close_gets_every_byte_back",
                 "bytes_that_come_together_with_the_fin_come_back",
-                "a_reset_in_mid_stream_hurts_nobody",
-                "a_reset_before_accept_hurts_nobody",
+                "a_reset_in_mid_stream_hurts_no_other_client",
+                "a_reset_before_accept_hurts_no_other_client",
                 "survives_ctrl_z_and_fg",
             ],
         )],
@@ -122,7 +122,7 @@ const MATRIX: [(&str, &[Cell]); 9] = [
                     "a_client_that_never_stops_sending_stalls_all|a_client_that_never_stops_sending_keeps_the_turn",
                 ],
             ),
-            ("✓", &["a_client_that_never_stops_sending_keeps_nobody_waiting"]),
+            ("✓", &["a_client_that_never_stops_sending_keeps_no_other_waiting"]),
         ],
     ),
     (
@@ -567,7 +567,7 @@ fn stage_text(stage: &str) -> String {
     stage_sources(stage).iter().map(|path| fs::read_to_string(path).expect("a source")).collect()
 }
 
-/// Every Rust file below a folder, but for what is built or ignored.
+/// Every Rust file below a folder, except what is built or ignored.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {

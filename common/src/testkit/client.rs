@@ -141,7 +141,7 @@ impl Client {
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|_| nothing) {
             let left = left.max(Duration::from_millis(1)); // zero is an error
             self.stream.set_read_timeout(Some(left)).expect("read timeout");
-            // EINTR is no news: whoever freezes the whole machine for a moment causes one in us.
+            // EINTR is no news: a machine that is frozen for a moment causes one in us.
             let silent = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
             nothing = self.stream.peek(&mut [0]).is_err_and(|e| silent.contains(&e.kind()));
         }
@@ -149,7 +149,7 @@ impl Client {
         nothing
     }
 
-    /// Closes with a reset in place of a FIN: SO_LINGER with a time of zero, see socket(7).
+    /// Closes with a reset instead of a FIN: SO_LINGER with a time of zero, see socket(7).
     #[track_caller]
     pub fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("linger");

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 
-/// How often a socket lets itself be asked beyond the end of its script. Whoever finds the end there
+/// How often a socket lets itself be asked beyond the end of its script. A caller that finds the end there
 /// and asks a thousand times more will never stop.
 const SPIN_LIMIT: usize = 1000;
 
@@ -163,7 +163,7 @@ impl Socket {
         self.script.answers.get(self.next).copied().or(self.script.then).unwrap_or(over)
     }
 
-    /// Answers one call, but for the bytes themselves.
+    /// Answers one call, without the bytes themselves.
     fn answer(&mut self, call: Call, asked: usize) -> io::Result<usize> {
         let answer = self.upcoming(call);
         let beyond = self.next.saturating_sub(self.script.answers.len());
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "it spins")]
-    fn whoever_never_stops_asking_is_stopped() {
+    fn a_caller_that_never_stops_asking_is_stopped() {
         let mut socket = Socket::new(Script::new(&[WouldBlock]));
         for _ in 0..10_000 {
             let _ = socket.read(&mut [0; 4]);

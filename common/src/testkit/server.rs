@@ -107,7 +107,7 @@ impl Server {
         Self::spawn(command).with_log()
     }
 
-    /// The same, and whoever was to read its stderr has gone: each line it logs is an `EPIPE`.
+    /// The same, and the reader of its stderr has gone: each line it logs is an `EPIPE`.
     #[track_caller]
     pub fn start_without_a_reader_of_its_log(exe: &str, options: &[&str]) -> Self {
         let mut command = command(exe);
@@ -366,7 +366,7 @@ pub(super) fn silence(exe: &str, options: &[&str]) -> &'static [&'static str] {
     }
 }
 
-/// A command whose output we get, that asks nobody anything, and is not helped by our environment.
+/// A command whose output we get, that asks no questions, and is not helped by our environment.
 fn command(exe: &str) -> Command {
     let us = std::env::current_exe().unwrap_or_default();
     let mut command = Command::new(where_it_is_now(exe, &us));

@@ -130,7 +130,7 @@ fn check_bytes(connection: &Connection<Socket>) {
     let socket = &connection.stream;
     let pending = connection.outbox.as_ref().map_or(&[][..], |outbox| outbox.pending());
     assert!(socket.fed().starts_with(socket.taken()), "not what came: {socket:?}");
-    // What a broken connection still owed is nobody's any more.
+    // What a broken connection still owed is not owed any more.
     let over = socket.steps().last().is_some_and(|step| matches!(step.answer, End | Reset));
     if !over {
         let owed = &socket.fed()[socket.taken().len()..];

@@ -17,7 +17,7 @@ fn mid_lines(input: &[u8], size: usize) -> Vec<bool> {
 }
 
 #[test]
-fn whoever_has_said_nothing_is_not_in_the_middle_of_a_line() {
+fn a_client_that_has_said_nothing_is_not_in_the_middle_of_a_line() {
     assert!(!Observed::new(&b""[..]).mid_line);
 }
 

@@ -9,7 +9,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Op {
     Insert,
-    /// Remove whoever came in this place of the order of arrival, perhaps long gone.
+    /// Remove the one who came in this place of the order of arrival, perhaps long gone.
     Remove(prop::sample::Index),
     /// Change the value of one of them, perhaps long gone.
     Change(prop::sample::Index),
@@ -50,7 +50,7 @@ proptest! {
             match op {
                 Op::Insert => {
                     let token = table.insert(value);
-                    assert!(!ever.contains(&token), "{token:?} was somebody else's");
+                    assert!(!ever.contains(&token), "{token:?} was another client's");
                     ever.push(token);
                     model.insert(token, value);
                 }
@@ -73,7 +73,7 @@ proptest! {
 }
 
 #[test]
-fn a_stale_token_finds_nobody_although_its_slot_is_taken_again() {
+fn a_stale_token_finds_no_client_although_its_slot_is_taken_again() {
     let mut table = Table::new(8).unwrap();
     let old = table.insert("old");
     assert_eq!(table.remove(&old), Some("old"));

@@ -309,7 +309,7 @@ fn an_ack_that_comes_in_the_same_event_as_writable_is_read() {
 }
 
 #[test]
-fn before_the_socket_is_writable_nobody_asks_anything() {
+fn before_the_socket_is_writable_nothing_is_asked() {
     let mut run = Run::new();
     run.event(Duration::ZERO);
     assert!(run.states.is_empty());

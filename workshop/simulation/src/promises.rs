@@ -39,7 +39,7 @@ pub const PROMISES: [Promise; 32] = [
         "Whether an error that the kernel reported had to end the connection.",
     ),
     promise(
-        "nobody who could be served waits",
+        "no client that could be served waits",
         "The server sleeps, and a client has bytes or an end for it, or room for what it is owed.",
         "A server that never sleeps: that is for \"a turn between two turns of another\".",
     ),
@@ -64,7 +64,7 @@ pub const PROMISES: [Promise; 32] = [
         "A server that wakes up more often than it has to, as long as time passes.",
     ),
     promise(
-        "nobody waits in the backlog while there is room",
+        "no client waits in the backlog while there is room",
         "The server sleeps beside a backlog, has room, and has no shortage whose pause will end it.",
         "A client that is accepted late, as long as the server is awake.",
     ),

@@ -275,7 +275,7 @@ impl Watch {
                 kernel.tell(|| format!("server: closes connection {id}"));
                 self.closes(kernel, id);
             }
-            Call::NoDial(..) => {} // a server calls nobody
+            Call::NoDial(..) => {} // a server calls no one
             Call::StopListening => kernel.tell(|| "server: listens no more".to_owned()),
         }
     }
@@ -535,7 +535,7 @@ impl Watch {
         }
     }
 
-    /// It does sleep, since nothing is ready: so nobody may need it.
+    /// It does sleep, since nothing is ready: so no client may need it.
     pub(crate) fn sleeps(
         &mut self,
         kernel: &mut Kernel,
@@ -549,11 +549,11 @@ impl Watch {
             }
             let end = &kernel.connections[id].ends[SERVER];
             if !seen.refused && end.has_input() && !seen.read_the_end {
-                self.wrong(kernel, "nobody who could be served waits", || {
+                self.wrong(kernel, "no client that could be served waits", || {
                     format!("connection {id} has bytes or an end for a server that sleeps")
                 });
             } else if seen.refused && end.is_writable() && !end.reset {
-                self.wrong(kernel, "nobody who could be served waits", || {
+                self.wrong(kernel, "no client that could be served waits", || {
                     format!("connection {id} is owed bytes and has room, and the server sleeps")
                 });
             }
@@ -573,7 +573,7 @@ impl Watch {
         let pauses = self.shortage_at.zip(wakes_at).is_some_and(|(at, wakes)| wakes <= at + PAUSE);
         if !pauses {
             let waiting = kernel.backlog.len();
-            self.wrong(kernel, "nobody waits in the backlog while there is room", || {
+            self.wrong(kernel, "no client waits in the backlog while there is room", || {
                 format!("{waiting} wait, and the server sleeps")
             });
         }

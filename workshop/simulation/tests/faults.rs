@@ -17,7 +17,7 @@ use simulation::{CALLER_PROMISES, PROMISES, Promise};
 /// The exercises whose faults concern order, time or growth, and the property that each of them breaks.
 const EXERCISES: [(&str, &str); 13] = [
     ("5.1", "no client is let go of without a reason"),
-    ("5.2", "nobody waits in the backlog while there is room"),
+    ("5.2", "no client waits in the backlog while there is room"),
     ("5.3", "no outbox over its limit; the end comes behind the last byte"),
     ("5.4", "the loop comes back to the poller in time"),
     ("5.5", "a stop ends in time"),
@@ -35,7 +35,7 @@ const EXERCISES: [(&str, &str); 13] = [
         "a client is asked before it is taken for silent; no client is taken for silent too late",
     ),
     ("7.1", "what the kernel says once is not forgotten"),
-    ("8.1", "nobody who could be served waits; a turn between two turns of another"),
+    ("8.1", "no client that could be served waits; a turn between two turns of another"),
 ];
 
 /// A planted fault.
@@ -244,6 +244,18 @@ fn write_player(dir: &Path, faults: &[Fault]) {
     let lock = fs::read_to_string(root().join("Cargo.lock")).expect("a file to read");
     if !dir.join("Cargo.lock").exists() {
         write(dir.join("Cargo.lock"), &lock);
+    }
+}
+
+/// A patch that does not apply any more would be seen only by the long test below.
+#[test]
+fn every_fault_can_be_planted_in_the_sources_as_they_are() {
+    for fault in faults() {
+        let paths = fault.patch.lines().filter_map(|line| line.strip_prefix("--- a/"));
+        let changes = |path| {
+            with_fault(&fault, path) != fs::read_to_string(root().join(path)).expect("a source")
+        };
+        assert!(paths.filter(|path| changes(path)).count() > 0, "{} changes nothing", fault.name);
     }
 }
 

@@ -55,7 +55,7 @@ mod descriptors {
 
 #[cfg(not(unix))]
 mod descriptors {
-    /// Sockets are no descriptors here, and nobody counts them.
+    /// Sockets are no descriptors here, and are not counted.
     pub(in super::super) fn raise_limit() -> u64 {
         u64::MAX
     }
@@ -195,7 +195,7 @@ mod system {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
     }
 
-    /// Nobody is started by anybody else than us here: see [`children`].
+    /// Every process here is started by us: see [`children`].
     pub(in super::super) fn kill(_: u32) {}
 
     /// There is no polite way.

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     buffer: usize,
 }
 
-/// Serves clients until somebody kills it.
+/// Serves clients until it is killed.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut builder = match args.multi_thread {
         true => runtime::Builder::new_multi_thread(),

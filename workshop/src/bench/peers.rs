@@ -1,4 +1,4 @@
-//! Who is measured: the six stages, the peers, and whomever else somebody names.
+//! Who is measured: the six stages, the peers, and whom the user names.
 
 use std::env;
 use std::ffi::OsString;
@@ -36,7 +36,7 @@ pub(super) const C: &str = "c";
 /// Whom they are compared with otherwise.
 pub(super) const TOKIO_CURRENT: &str = "tokio";
 
-/// Somebody to measure.
+/// A server to measure.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(super) name: String,
@@ -97,12 +97,12 @@ pub(super) fn assemble(args: &Args) -> anyhow::Result<Vec<Peer>> {
     }
     peers.extend(args.peer.iter().cloned());
     if peers.is_empty() {
-        bail!("there is nobody left to measure");
+        bail!("there is no server left to measure");
     }
     Ok(peers)
 }
 
-/// A name that nobody has would measure nothing, and say so in an empty table.
+/// A name that no peer has would measure nothing, and say so in an empty table.
 fn check_names(args: &Args) -> anyhow::Result<()> {
     let stages = STAGES.map(|(name, _)| name);
     let tokio = TOKIO.map(|(name, _)| name);

@@ -111,7 +111,7 @@ mod tests {
     use crate::bench::figures::Figures;
 
     #[test]
-    fn a_table_shows_medians_spreads_ratios_and_why_somebody_is_missing() {
+    fn a_table_shows_medians_spreads_ratios_and_why_a_server_is_missing() {
         let row = |server: &str, rounds: &[f64]| Row {
             rounds: rounds.iter().map(|&v| Figures::from([(Figure::PerSecond, v)])).collect(),
             ..Row::new(server)

@@ -110,7 +110,7 @@ impl Server {
             if Instant::now() >= deadline {
                 bail!("it did not listen on {} within {} s", self.addr, START_PATIENCE.as_secs());
             }
-            thread::park_timeout(LOOK_EVERY); // nothing tells us when somebody else begins to listen
+            thread::park_timeout(LOOK_EVERY); // nothing tells us when another process begins to listen
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ fn parse_announcement(line: &str) -> anyhow::Result<SocketAddr> {
     addr.with_context(|| format!("expected 'listening on ADDR', it said '{}'", line.trim_end()))
 }
 
-/// A port that is free now. Somebody else may take it before the peer does; then that run fails.
+/// A port that is free now. Another process may take it before the peer does; then that run fails.
 fn free_addr() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// From now on SIGINT, SIGTERM and SIGHUP only leave a note. Whoever reads it returns an error, and on
+/// From now on SIGINT, SIGTERM and SIGHUP only leave a note. The one who reads it returns an error, and on
 /// the way out each server that was started is ended by the guard that holds it.
 pub(super) fn catch_signals() -> anyhow::Result<()> {
     ctrlc::set_handler(|| STOPPED.store(true, Ordering::Relaxed)).context("cannot catch signals")

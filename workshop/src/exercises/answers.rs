@@ -9,7 +9,7 @@
 //! On: the solution
 //! ```
 //!
-//! `Right:` in place of `Wrong:` needs no cause. Without `On:` the patch is one to the stage as it was. `Step: 2`
+//! `Right:` instead of `Wrong:` needs no cause. Without `On:` the patch is one to the stage as it was. `Step: 2`
 //! alone is our answer to the second step of a long exercise.
 
 use std::fs;

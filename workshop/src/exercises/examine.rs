@@ -35,7 +35,7 @@ const LONG: [&str; 18] = [
     "answers_without_delay",
     "clients_that_waited_while_accept_failed_are_served_in_the_end",
     "ctrl_z_does_not_make_clients_silent",
-    "it_serves_on_when_nobody_reads_its_stats_any_more",
+    "it_serves_on_when_its_stats_are_not_read_any_more",
     "its_stats_come_back_when_their_file_may_grow_again",
     "lateness_is_not_carried_over",
     "serves_on_when_its_stats_are_stuck",
@@ -61,7 +61,7 @@ pub(crate) enum Examined {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     Person,
-    Nobody,
+    Machine,
 }
 
 /// Builds the stage as it stands and runs the test of the exercise; and the rest of the contract, if that is all
@@ -136,7 +136,7 @@ fn building(exercise: &Exercise) -> Word {
 fn with_word<T>(reader: Reader, word: &Word, work: impl FnOnce() -> T) -> T {
     match reader {
         Reader::Person => unless_quick(word.after, || say!("{}", word.text), work),
-        Reader::Nobody => work(),
+        Reader::Machine => work(),
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn of_quick_work_there_is_no_word_and_nobody_waits_for_it() {
+    fn of_quick_work_there_is_no_word_and_no_wait() {
         let hour = Duration::from_secs(3600);
         assert_eq!(unless_quick(hour, || panic!("it was over in time"), || 7), 7);
     }

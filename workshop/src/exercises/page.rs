@@ -204,7 +204,7 @@ impl Exercise {
         // A stage may be tested on Linux, or on the simulated kernel.
         let is_its_own = [&package, SIMULATION].contains(&&*test.package);
         ensure!(is_its_own, "the test belongs to {}, not {package}", test.package);
-        // Without the command behind it: whoever reads this has just run it.
+        // Without the command behind it: the reader has just run it.
         let done_to_it = section_of(&body, SECTIONS[1]).and_then(|text| text.split("```").next());
         let done_to_it = done_to_it.unwrap_or_default().trim().to_owned();
         let causes = section_of(&body, "If it stays red").map(rows).unwrap_or_default();

@@ -24,7 +24,7 @@ const MEMORY_LIMIT: u64 = 1 << 30;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// When one of many tests has failed, and the others wait for a server that is as broken as its own, the verdict
-/// is known: after so long nobody waits for the rest of it.
+/// is known: after so long we do not wait for the rest of it.
 const ENOUGH: Duration = Duration::from_secs(13);
 
 /// How much of a test's output is kept.
@@ -305,7 +305,7 @@ impl Test {
             observed.look_where_it_is();
         }
         drop(group);
-        // Now that nobody is left to say more, all has been said.
+        // Now that no process is left to say more, all has been said.
         let output = output.finish();
         let verdict = end.map_or_else(|killed| killed, |status| self.judge(status, &output));
         Ok(Run { verdict, output, elapsed, observed })
@@ -335,7 +335,7 @@ struct Group {
     _watchdog: Watchdog,
 }
 
-/// What a group says, read as it is written, so that nobody waits for us.
+/// What a group says, read as it is written, so that no writer waits for us.
 struct Output {
     said: JoinHandle<Vec<u8>>,
     has_failed: Arc<AtomicBool>,
@@ -372,7 +372,7 @@ impl Drop for Group {
 #[cfg(unix)]
 fn kill_group(id: u32) {
     use nix::sys::signal::{Signal, killpg};
-    // Nobody left to kill is what we want to hear.
+    // No process left to kill is what we want to hear.
     let _ = killpg(nix::unistd::Pid::from_raw(id as i32), Signal::SIGKILL);
 }
 
@@ -418,7 +418,7 @@ impl Output {
         self.has_failed.load(Ordering::SeqCst)
     }
 
-    /// Everything, once nobody is left who could say more.
+    /// Everything, once no process is left that could say more.
     fn finish(self) -> String {
         String::from_utf8_lossy(&self.said.join().unwrap_or_default()).into_owned()
     }
@@ -452,7 +452,7 @@ mod tests {
 
     use super::*;
 
-    /// A test that is a shell script, and that starts somebody who would outlive it.
+    /// A test that is a shell script, and that starts a process that would outlive it.
     fn script(text: &str) -> Test {
         let args = ["-c".to_owned(), text.to_owned()].to_vec();
         let (exe, package) = ("/bin/sh".into(), "/".into());
@@ -467,7 +467,7 @@ mod tests {
             .expect("sh is there");
         assert_eq!(run.verdict, Verdict::Hung);
         assert!(start.elapsed() < Duration::from_secs(30));
-        // The pipe has ended, and that is when nobody is left who could write to it.
+        // The pipe has ended, and that is when no process is left that could write to it.
         let pid = run.output.lines().next().expect("a process ID");
         eventually("the sleeper has ended", || has_ended(pid));
     }
@@ -476,7 +476,7 @@ mod tests {
         let id = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
         match nix::sys::signal::kill(id, None) {
             Err(_) => true,
-            // Killed, and nobody has taken note of it yet: a zombie is no process that does anything.
+            // Killed, and its parent has not taken note of it yet: a zombie is no process that does anything.
             Ok(()) => fs::read_to_string(format!("/proc/{pid}/stat"))
                 .is_ok_and(|stat| stat.contains(") Z ")),
         }

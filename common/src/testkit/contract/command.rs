@@ -57,8 +57,8 @@ pub fn a_bad_address_or_option_is_one_clear_line(exe: &str) {
 }
 
 /// An address that is none of ours cannot be listened on.
-pub fn somebody_elses_address_is_one_clear_line(exe: &str) {
-    // TEST-NET-1, RFC 5737: nobody has it.
+pub fn the_address_of_another_machine_is_one_clear_line(exe: &str) {
+    // TEST-NET-1, RFC 5737: no host has it.
     let output = run(exe, &["192.0.2.1:0"]);
     assert_eq!(output.status.code(), Some(1));
     assert_one_line(&output, "192.0.2.1:0");
@@ -78,7 +78,7 @@ pub fn help_and_version_are_no_errors(exe: &str) {
     }
 }
 
-/// A limit of nobody, or of more than a token can name.
+/// A limit of no client, or of more than a token can name.
 pub fn a_bad_limit_is_one_clear_line(exe: &str) {
     for bad in ["0", "-1", "many", "1000001"] {
         let output = run(exe, &[&format!("--max-connections={bad}")]);

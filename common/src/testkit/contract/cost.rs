@@ -38,7 +38,7 @@ pub fn a_thousand_silent_clients_cost_no_cpu(exe: &str) {
     );
 }
 
-/// Whether nothing wakes up and nothing runs while nobody speaks.
+/// Whether nothing wakes up and nothing runs while no client speaks.
 fn sleeps_through(server: &Server, client: &Client) -> bool {
     let usage = || server.usage().expect("/proc was there");
     let before = usage();
@@ -68,7 +68,7 @@ pub fn a_thousand_silent_clients_cost_no_more_wakeups_than_timers(exe: &str) {
     assert!(wakeups <= most as u64, "{wakeups} wake-ups in {SECONDS} s");
 }
 
-/// With nobody there, it asks, and asks, and asks.
+/// Without a client, it asks, and asks, and asks.
 pub fn burns_a_full_core_for_nothing(exe: &str) {
     assert_burns_a_core(&Server::start(exe));
 }

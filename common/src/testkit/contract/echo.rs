@@ -8,7 +8,7 @@ use crate::testkit::{eventually, skipped};
 
 const MIB: usize = 1024 * 1024;
 
-/// 64 MiB, each piece read back before the next is sent: nobody's buffers fill up.
+/// 64 MiB, each piece read back before the next is sent: no buffer fills up.
 pub fn echoes_64_mib_sent_in_pieces(exe: &str) {
     // Before the client comes: it takes a second, and the client is not to be taken for a silent one.
     let bytes = random_bytes(64 * MIB);
@@ -19,7 +19,7 @@ pub fn echoes_64_mib_sent_in_pieces(exe: &str) {
     }
 }
 
-/// 64 MiB at once, from a client that reads while it writes. Whoever is slower waits for the other.
+/// 64 MiB at once, from a client that reads while it writes. The slower one makes the other wait.
 pub fn echoes_64_mib_sent_in_one_stream(exe: &str) {
     let server = Server::start(exe);
     let bytes = random_bytes(64 * MIB);
@@ -132,7 +132,7 @@ fn median_round_trip(client: &mut Client, piece: &[u8], pieces: usize) -> Durati
     times[times.len() / 2]
 }
 
-/// Ctrl-Z and `fg`: `epoll_wait(2)` fails with `EINTR`, and nobody who is connected notices. The same
+/// Ctrl-Z and `fg`: `epoll_wait(2)` fails with `EINTR`, and no client that is connected notices. The same
 /// for a terminal that changes its size.
 pub fn survives_ctrl_z_and_fg(exe: &str) {
     let server = Server::start(exe);

@@ -9,7 +9,7 @@ use crate::testkit::skipped;
 const FEW_LINES: usize = 20;
 
 /// A reset in the middle of a stream, with bytes on their way in both directions.
-pub fn a_reset_in_mid_stream_hurts_nobody(exe: &str) {
+pub fn a_reset_in_mid_stream_hurts_no_other_client(exe: &str) {
     let server = Server::start(exe);
     for _ in 0..20 {
         let mut client = server.connect();
@@ -21,12 +21,12 @@ pub fn a_reset_in_mid_stream_hurts_nobody(exe: &str) {
 }
 
 /// 500 resets in a row, and they do not fill the log either.
-pub fn resets_by_the_hundred_hurt_nobody_and_do_not_fill_the_log(exe: &str) {
+pub fn resets_by_the_hundred_hurt_no_other_client_and_do_not_fill_the_log(exe: &str) {
     let server = Server::start(exe);
     for i in 0..500 {
         let mut client = server.connect();
         if i % 2 == 0 {
-            // It may be refused: the server may be about to find out about somebody else's reset.
+            // It may be refused: the server may be about to find out about another one's reset.
             let _ = client.stream.write_all(b"half of them say something first");
         }
         client.reset();
@@ -37,7 +37,7 @@ pub fn resets_by_the_hundred_hurt_nobody_and_do_not_fill_the_log(exe: &str) {
 }
 
 /// A client that has come and gone before the server looks into its backlog.
-pub fn a_reset_before_accept_hurts_nobody(exe: &str) {
+pub fn a_reset_before_accept_hurts_no_other_client(exe: &str) {
     let server = Server::start(exe);
     for bytes in [0, 100] {
         if !server.signal(Signal::Stop) {
@@ -107,8 +107,8 @@ pub fn comings_and_goings_leave_nothing_behind(exe: &str) {
     assert!(grown <= 256 * 1024, "{grown} bytes more after 2,000 clients");
 }
 
-/// The log goes to a pipe, and whoever read it is gone. A log that cannot be written is no reason to end.
-pub fn serves_on_when_nobody_reads_its_log_any_more(exe: &str) {
+/// The log goes to a pipe, and its reader is gone. A log that cannot be written is no reason to end.
+pub fn serves_on_when_its_log_is_not_read_any_more(exe: &str) {
     let server = Server::start_without_a_reader_of_its_log(exe, &[]);
     for _ in 0..10 {
         let mut client = server.connect();

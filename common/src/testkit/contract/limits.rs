@@ -15,8 +15,8 @@ const CLIENTS: usize = 200;
 /// The descriptors that they take, and a few more: here, and in a server that lets all of them in.
 const ROOM: u64 = CLIENTS as u64 + 100;
 
-/// 64 descriptors and 200 clients: nobody is turned away, nothing spins, and as one leaves, one who
-/// waited is served, although nobody connects any more.
+/// 64 descriptors and 200 clients: none is turned away, nothing spins, and as one leaves, one who
+/// waited is served, although none connects any more.
 pub fn who_waited_for_a_descriptor_is_served_when_one_leaves(exe: &str) {
     if cfg!(not(unix)) {
         return skipped("there is no such limit here");
@@ -25,7 +25,7 @@ pub fn who_waited_for_a_descriptor_is_served_when_one_leaves(exe: &str) {
         return skipped("needs 300 descriptors");
     }
     let server = Server::start_with_descriptors(exe, 64);
-    server.wait_until_it_sleeps(); // if it spins when nobody is there, that is another fault
+    server.wait_until_it_sleeps(); // if it spins without a client, that is another fault
     let mut crowd = Crowd::connect(&server, 40..64);
     crowd.assert_no_spin(&server);
     crowd.leave_one_by_one();
@@ -49,9 +49,9 @@ pub fn who_waited_for_a_descriptor_is_served_by_a_server_that_spins(exe: &str) {
     assert!(server.log().lines().count() <= 3, "{}", server.log());
 }
 
-/// Nobody leaves and nobody speaks, but there are more descriptors all of a sudden. No event says so, and
+/// No client leaves and none speaks, but there are more descriptors all of a sudden. No event says so, and
 /// everyone who waited is served.
-pub fn who_waited_for_a_descriptor_is_served_although_nobody_leaves(exe: &str) {
+pub fn who_waited_for_a_descriptor_is_served_although_no_client_leaves(exe: &str) {
     if cfg!(not(target_os = "linux")) {
         return skipped("needs prlimit(1)");
     }
@@ -64,14 +64,14 @@ pub fn who_waited_for_a_descriptor_is_served_although_nobody_leaves(exe: &str) {
         return skipped("needs prlimit(1)");
     }
     while !crowd.waiting.is_empty() {
-        crowd.let_one_in("somebody who waited is served");
+        crowd.let_one_in("one that waited is served");
     }
     crowd.inside.iter_mut().for_each(|client| client.round_trip(b"everyone is in"));
     server.assert_still_serving();
 }
 
-/// The same, but somebody who is in speaks all the time: there is never a pause without an event.
-pub fn who_waited_for_a_descriptor_is_served_although_somebody_talks(exe: &str) {
+/// The same, but a client that is in speaks all the time: there is never a pause without an event.
+pub fn who_waited_for_a_descriptor_is_served_although_another_client_talks(exe: &str) {
     if cfg!(not(target_os = "linux")) {
         return skipped("needs prlimit(1)");
     }
@@ -85,7 +85,7 @@ pub fn who_waited_for_a_descriptor_is_served_although_somebody_talks(exe: &str) 
     }
     crate::testkit::eventually("everyone is in", || {
         crowd.inside[0].round_trip(b"blah");
-        crowd.let_in_whoever_is_served();
+        crowd.let_in_those_who_are_served();
         crowd.waiting.is_empty()
     });
     server.assert_still_serving();
@@ -117,8 +117,8 @@ pub fn who_waited_at_the_limit_is_served_by_a_server_that_spins(exe: &str) {
     assert!(server.log().lines().count() <= 3, "{}", server.log());
 }
 
-/// At the limit with nobody waiting, nothing is said; with somebody waiting, it is said once.
-pub fn says_that_it_is_full_only_when_somebody_waits(exe: &str) {
+/// At the limit with none waiting, nothing is said; with a client waiting, it is said once.
+pub fn says_that_it_is_full_only_when_a_client_waits(exe: &str) {
     let server = Server::start_with_log_level(exe, "debug", &["--max-connections", "2"]);
     let (mut first, mut second) = (server.connect(), server.connect());
     second.round_trip(b"two are in");
@@ -322,7 +322,7 @@ pub fn who_waited_for_a_descriptor_costs_one_call_of_epoll_ctl(exe: &str) {
     let Some(trace) = traced.trace(&["trace=epoll_ctl"]) else { return skipped(NO_STRACE) };
     for _ in 0..LEAVE {
         drop(crowd.inside.swap_remove(0));
-        crowd.let_one_in("somebody who waited is served");
+        crowd.let_one_in("one that waited is served");
     }
     let calls = trace.calls();
     assert_eq!(calls, LEAVE, "{calls} calls of epoll_ctl for {LEAVE} clients");
@@ -345,12 +345,12 @@ impl Crowd {
         }
         let mut crowd = Self { inside: Vec::new(), waiting };
         while crowd.inside.len() < room.start {
-            crowd.let_one_in("somebody is served");
+            crowd.let_one_in("one is served");
         }
-        // Those who are in prove that the server turns. Now nobody new must come in but those on the way.
+        // Those who are in prove that the server turns. Now no one new must come in except those on the way.
         for _ in 0..3 {
             crowd.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
-            crowd.let_in_whoever_is_served();
+            crowd.let_in_those_who_are_served();
         }
         assert!(room.contains(&crowd.inside.len()), "{} are in", crowd.inside.len());
         crowd
@@ -361,7 +361,7 @@ impl Crowd {
     }
 
     #[track_caller]
-    fn let_in_whoever_is_served(&mut self) {
+    fn let_in_those_who_are_served(&mut self) {
         while let Some(index) = self.served() {
             let client = self.waiting.swap_remove(index);
             self.enter(client);
@@ -382,11 +382,11 @@ impl Crowd {
             index = self.served();
             index.is_some()
         });
-        let client = self.waiting.swap_remove(index.expect("somebody is served"));
+        let client = self.waiting.swap_remove(index.expect("one is served"));
         self.enter(client);
     }
 
-    /// With people waiting and nobody leaving: under 5 % of a core, and those who are in are served. The time
+    /// With clients waiting and none leaving: under 5 % of a core, and those who are in are served. The time
     /// in which other programs have the core does not count, or one that spins would be in order there.
     #[track_caller]
     fn assert_no_spin(&mut self, server: &Server) {
@@ -401,13 +401,13 @@ impl Crowd {
         self.inside.iter_mut().for_each(|client| client.round_trip(b"I am in"));
     }
 
-    /// As one leaves one comes in, and for nobody does it take a pause of a second.
+    /// As one leaves one comes in, and for none does it take a pause of a second.
     #[track_caller]
     fn leave_one_by_one(mut self) {
         let start = Instant::now();
         while !self.waiting.is_empty() {
             drop(self.inside.swap_remove(0));
-            self.let_one_in("somebody who waited is served");
+            self.let_one_in("one that waited is served");
         }
         self.inside.iter_mut().for_each(|client| client.round_trip(b"everyone was in"));
         let elapsed = start.elapsed();

@@ -11,7 +11,7 @@ use crate::testkit::kernel::ends;
 use crate::testkit::server::{Server, Signal, full_pipe};
 use crate::testkit::{eventually, pass, skipped};
 
-/// What is promised to whoever stops it.
+/// What is promised to those who stop it.
 const A_SECOND: Duration = Duration::from_secs(1);
 
 /// The server's grace is half a second. What a client does in this time is done before that is over.
@@ -28,7 +28,7 @@ pub fn a_signal_kills_it(exe: &str) {
     assert_eq!(status.code(), None, "killed by a signal");
 }
 
-/// Idle, with nobody there, on Ctrl-C and on `kill`.
+/// Idle, without a client, on Ctrl-C and on `kill`.
 pub fn stops_within_a_second_when_idle(exe: &str) {
     for signal in [Signal::Interrupt, Signal::Terminate] {
         let server = Server::start(exe);
@@ -366,8 +366,8 @@ fn time_to_leave_silent_clients(exe: &str, clients: usize) -> Duration {
 }
 
 /// It owes a client something and takes its time for that. A client that comes now is not left in a backlog
-/// that nobody will look into, and the port is free for the next server.
-pub fn whoever_comes_while_it_stops_is_refused(exe: &str) {
+/// that the server will not look into, and the port is free for the next server.
+pub fn a_client_that_comes_while_it_stops_is_refused(exe: &str) {
     three_times(exe, refuses_while_it_stops);
 }
 
@@ -414,7 +414,7 @@ fn three_times(exe: &str, proves: fn(&str) -> bool) {
     }
 }
 
-/// Whoever starts it with `nohup` and closes the terminal wants it to go on.
+/// A person who starts it with `nohup` and closes the terminal wants it to go on.
 pub fn goes_on_under_nohup_when_its_terminal_is_closed(exe: &str) {
     if Command::new("nohup").arg("--version").output().is_err() {
         return skipped("needs nohup");
@@ -425,9 +425,9 @@ pub fn goes_on_under_nohup_when_its_terminal_is_closed(exe: &str) {
     server.assert_still_serving();
 }
 
-/// Somebody sends without a pause when the signal comes. They get an end behind what they are owed, and not
-/// a reset; and the server waits for theirs, since a reset would follow if it closed while they send.
-pub fn whoever_is_still_sending_gets_a_clean_end_when_it_stops(exe: &str) {
+/// A client sends without a pause when the signal comes. It gets an end behind what it is owed, and not
+/// a reset; and the server waits for its end, since a reset would follow if it closed while the client sends.
+pub fn a_client_that_is_still_sending_gets_a_clean_end_when_it_stops(exe: &str) {
     // It waits for half a second only, and a busy machine may not let us look before that is over.
     let waits_for_their_end = (0..3).any(|_| is_there_until_the_sender_leaves(exe));
     assert!(waits_for_their_end, "it has closed while they were sending, three times");

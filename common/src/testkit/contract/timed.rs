@@ -58,7 +58,7 @@ pub fn everyone_hears_the_same_tick(exe: &str) {
     listeners.into_iter().for_each(|listener| listener.client().reset());
 }
 
-/// While somebody floods: never early, never twice, and the last tick is on the same grid as the first.
+/// While a client floods: never early, never twice, and the last tick is on the same grid as the first.
 /// How exactly, the measurements tell: a test on a busy machine can only say that nothing is carried over.
 pub fn the_status_keeps_its_grid_under_load(exe: &str) {
     const TICKS: u32 = 20;
@@ -127,8 +127,8 @@ pub fn without_the_status_lines_it_is_the_exact_echo(exe: &str) {
     assert!(echo.concat() == text, "a line was cut in two, or a byte is missing");
 }
 
-/// Somebody who has said half a line is not interrupted, and is told, once, when the line has ended.
-pub fn nobody_is_interrupted_in_the_middle_of_a_line(exe: &str) {
+/// A client that has said half a line is not interrupted, and is told, once, when the line has ended.
+pub fn no_client_is_interrupted_in_the_middle_of_a_line(exe: &str) {
     let server = Server::start_with(exe, &EVERY_200_MS);
     let mut other = Listener::new(server.connect());
     // Right behind a tick, so that none comes between the client and its first word.
@@ -150,7 +150,7 @@ pub fn nobody_is_interrupted_in_the_middle_of_a_line(exe: &str) {
 /// thousand times a second: there is no room for it, so it is left out, and they are kept.
 pub fn status_lines_for_clients_that_never_read_cost_no_memory(exe: &str) {
     let server = Server::start_with(exe, &["--status-interval", "1ms"]);
-    // Whoever is in the middle of a line is not told. Here each byte ends one.
+    // A client in the middle of a line is not told. Here each byte ends one.
     let lines = b"\n".repeat(100_000);
     let mut polite = Listener::new(server.connect());
     let mut deaf: Vec<_> = (0..10).map(|_| server.connect()).collect();
@@ -167,8 +167,8 @@ pub fn status_lines_for_clients_that_never_read_cost_no_memory(exe: &str) {
     assert_eq!(polite.next_line(), "Server status: 11 active connections\n", "some were cut off");
 }
 
-/// Whoever is silent for a second is closed, never before and at most a tenth later, if the machine lets
-/// us see it one time in three. Whoever talks is not.
+/// A client that is silent for a second is closed, never before and at most a tenth later, if the machine lets
+/// us see it one time in three. A client that talks is not.
 pub fn a_silent_client_is_closed_in_time_and_a_talking_one_is_not(exe: &str) {
     const TIMEOUT: Duration = Duration::from_secs(1);
     let server = Server::start_with(exe, &["--idle-timeout", "1s"]);
@@ -182,7 +182,7 @@ pub fn a_silent_client_is_closed_in_time_and_a_talking_one_is_not(exe: &str) {
     talking.round_trip(b"I am still here\n");
 }
 
-/// Counted from before its last word, while somebody else talks.
+/// Counted from before its last word, while another one talks.
 fn time_to_the_end_of_a_silent_client(server: &Server, talking: &mut Client) -> Duration {
     let mut silent = server.connect();
     let mut never_spoke = server.connect();
@@ -221,7 +221,7 @@ fn expect_unless_taken_for_silent(server: &Server, client: &mut Client, bytes: &
     client.expect(bytes);
 }
 
-/// Somebody who says nothing and reads, at a speed at which the kernel does not tell of room for seconds.
+/// A client that says nothing and reads, at a speed at which the kernel does not tell of room for seconds.
 pub fn a_slow_reader_is_not_taken_for_silent(exe: &str) {
     const PIECE: usize = 32 * 1024;
     let server = Server::start_with(exe, &["--idle-timeout", "1s", "--status-interval", "1h"]);
@@ -413,8 +413,8 @@ pub fn timers_of_clients_who_have_left_do_not_pile_up(exe: &str) {
     assert!(grown <= 128 * 1024, "{grown} bytes left behind by 10,000 clients");
 }
 
-/// Clients come and go until the timers that they leave behind are swept away. Those of whoever is still
-/// there are not: the status comes on, and whoever is silent is closed in the end.
+/// Clients come and go until the timers that they leave behind are swept away. Those of clients that are still
+/// there are not: the status comes on, and silent clients are closed in the end.
 pub fn a_sweep_keeps_the_timers_of_those_who_are_here(exe: &str) {
     let options = ["--idle-timeout", "3s", "--status-interval", "200ms"];
     let server = Server::start_with(exe, &options);

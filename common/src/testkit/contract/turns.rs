@@ -10,7 +10,7 @@ use crate::testkit::{eventually, skipped};
 
 const MIB: u64 = 1024 * 1024;
 
-/// While the first client is connected nobody is in `accept(2)`.
+/// While the first client is connected the server is not in `accept(2)`.
 pub fn the_second_client_waits_while_the_first_is_silent(exe: &str) {
     let server = Server::start(exe);
     let mut first = server.connect();
@@ -150,7 +150,7 @@ pub fn a_slow_reader_gets_every_byte_back(exe: &str) {
 /// 64 KiB at most.
 const READS_PER_TURN: u64 = 8;
 
-/// Whoever has more is served on, and meanwhile nobody else is. Seen as: a mebibyte waits for the server,
+/// A client that has more is served on, and meanwhile no other is. Seen as: a mebibyte waits for the server,
 /// and it takes all of it without going back to ask who else is there.
 pub fn a_client_that_never_stops_sending_keeps_the_turn(exe: &str) {
     let server = Server::start_with(exe, &["--stats"]);
@@ -160,7 +160,7 @@ pub fn a_client_that_never_stops_sending_keeps_the_turn(exe: &str) {
     if !server.signal(Signal::Stop) {
         return skipped("needs signals");
     }
-    // Not more than the kernel keeps in either direction while nobody reads.
+    // Not more than the kernel keeps in either direction while the client does not read.
     let bytes = random_bytes(MIB as usize);
     flood.send(&bytes);
     server.signal(Signal::Continue);
@@ -297,7 +297,7 @@ fn told(server: &Server, bytes: u64) -> Line {
     totals(server)
 }
 
-/// One client at a time: so as long as the flood lasts nobody else is served.
+/// One client at a time: so as long as the flood lasts no other is served.
 pub fn a_client_that_never_stops_sending_stalls_all(exe: &str) {
     let server = Server::start(exe);
     let flood = Flood::start(server.addr());
@@ -310,7 +310,7 @@ pub fn a_client_that_never_stops_sending_stalls_all(exe: &str) {
 }
 
 /// Everyone else is served while one client sends at full speed, and so is the flood.
-pub fn a_client_that_never_stops_sending_keeps_nobody_waiting(exe: &str) {
+pub fn a_client_that_never_stops_sending_keeps_no_other_waiting(exe: &str) {
     let server = Server::start(exe);
     let mut polite = server.connect();
     let flood = Flood::start(server.addr());

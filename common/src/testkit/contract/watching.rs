@@ -1,4 +1,4 @@
-//! What `--stats` tells to whoever watches.
+//! What `--stats` tells.
 
 use crate::testkit::client::Client;
 use crate::testkit::contract::log::{THREE_LINES_OF_STATS, serve_for};
@@ -41,13 +41,13 @@ pub fn its_stats_show_one_read_per_message(exe: &str) {
     assert!((100..110).contains(&wake_ups), "{}", server.log());
 }
 
-/// Nobody there, not one wake-up: to be watched does not wake it either.
+/// No client, not one wake-up: to be watched does not wake it either.
 pub fn its_stats_show_that_it_sleeps(exe: &str) {
     let server = Server::start_with(exe, &["--stats"]);
     eventually("a quiet second", || lines(&server).contains(&Line::default()));
 }
 
-/// Nobody there, and it asks and asks.
+/// No client, and it asks and asks.
 pub fn its_stats_show_that_it_never_sleeps(exe: &str) {
     let server = Server::start_with(exe, &["--stats"]);
     eventually("two lines", || lines(&server).len() >= 2);
@@ -57,7 +57,7 @@ pub fn its_stats_show_that_it_never_sleeps(exe: &str) {
 }
 
 /// Each of its lines is an `EPIPE`.
-pub fn it_serves_on_when_nobody_reads_its_stats_any_more(exe: &str) {
+pub fn it_serves_on_when_its_stats_are_not_read_any_more(exe: &str) {
     let server = Server::start_without_a_reader_of_its_log(exe, &["--stats"]);
     serve_for(&server, THREE_LINES_OF_STATS);
     server.assert_still_serving();

@@ -45,7 +45,7 @@ pub(super) struct Reply {
     pub(super) back: Instant,
 }
 
-/// Every client, and whoever is due a turn. The loop is that of stage 5, seen from the other side.
+/// Every client, and who is due a turn. The loop is that of stage 5, seen from the other side.
 pub(super) struct Generator {
     poll: Poll,
     events: Events,
@@ -137,7 +137,7 @@ impl Generator {
         for index in turns.drain(..) {
             self.serve(index, on_reply)?;
         }
-        // Whoever is due again has been put into the new list; the old one lends its memory.
+        // Those who are due again have been put into the new list; the old one lends its memory.
         turns.append(&mut self.due);
         self.due = turns;
         Ok(())

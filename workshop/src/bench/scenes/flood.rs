@@ -1,4 +1,4 @@
-//! Can somebody who asks little be heard beside somebody who never stops?
+//! Can a client that asks little be heard beside one that never stops?
 
 use std::time::{Duration, Instant};
 

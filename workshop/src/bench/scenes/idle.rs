@@ -17,7 +17,7 @@ pub(super) fn play(clients: usize, server: &Server, pace: &Pace) -> anyhow::Resu
     Ok(watch.stop(0))
 }
 
-/// Lets time pass. If a server closes on somebody meanwhile, the turn says so.
+/// Lets time pass. If a server closes on a client meanwhile, the turn says so.
 fn wait(load: &mut Generator, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     while Instant::now() < until {

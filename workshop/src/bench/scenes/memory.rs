@@ -1,4 +1,4 @@
-//! What it costs to know somebody.
+//! What it costs to know a client.
 
 use anyhow::Context;
 
