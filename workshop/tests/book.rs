@@ -124,6 +124,7 @@ fn quoted_diffs_are_the_measured_ones(files: &Files, diff: Diff) -> Vec<String> 
 /// Every link within the book leads to a page that is there, and to one of its headings.
 fn links_lead_somewhere(files: &Files) -> Vec<String> {
     let mut faults = Vec::new();
+    let headings = headings(files);
     for (path, text) in pages(files) {
         for link in links(text) {
             if link.contains("://") || link.starts_with("mailto:") {
@@ -131,10 +132,32 @@ fn links_lead_somewhere(files: &Files) -> Vec<String> {
             }
             let (page, heading) = link.split_once('#').unwrap_or((&link, ""));
             let target = if page.is_empty() { path.clone() } else { resolve(path, page) };
-            let there = files.get(&target).filter(|_| target.starts_with(PAGES));
-            if there.is_none_or(|text| !heading.is_empty() && !heading_ids(text).contains(heading))
-            {
+            let there = headings.get(&target);
+            if there.is_none_or(|ids| !heading.is_empty() && !ids.contains(heading)) {
                 faults.push(format!("{path}: the link to {link} leads nowhere"));
+            }
+        }
+    }
+    faults
+}
+
+/// *Proved by* leads to the test that it names.
+fn proofs_lead_to_their_tests(files: &Files) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, text) in pages(files) {
+        for rest in text.split("<small class=\"proof\">").skip(1) {
+            let proof = rest.split("</small>").next().unwrap_or_default();
+            for name in proof.split('`').skip(1).step_by(2) {
+                let linked = |link: &str| {
+                    link.starts_with("](")
+                        && link
+                            .split(')')
+                            .next()
+                            .is_some_and(|to| to.ends_with(&format!("promises.md#{name}")))
+                };
+                if !proof.split(&format!("[`{name}`")).skip(1).any(linked) {
+                    faults.push(format!("{path}: `{name}` is no link to promises.md#{name}"));
+                }
             }
         }
     }
@@ -381,6 +404,17 @@ fn links(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The headings of every page, with those of the files that it includes.
+fn headings(files: &Files) -> BTreeMap<String, BTreeSet<String>> {
+    let own = pages(files).map(|(path, text)| (path.clone(), heading_ids(text)));
+    let mut all: BTreeMap<_, _> = own.collect();
+    for include in includes(files).into_iter().filter(|it| it.path.ends_with(".md")) {
+        let ids = files.get(&include.path).map(|text| heading_ids(text)).unwrap_or_default();
+        all.entry(include.page).or_default().extend(ids);
+    }
+    all
+}
+
 /// The ids that mdbook gives to the headings of a page.
 fn heading_ids(text: &str) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
@@ -518,6 +552,11 @@ fn links_and_pictures_lead_somewhere() {
 }
 
 #[test]
+fn what_proves_a_claim_is_a_link_to_it() {
+    assert_no_faults(proofs_lead_to_their_tests(&repository()));
+}
+
+#[test]
 fn the_tests_that_the_book_names_exist() {
     assert_no_faults(named_tests_exist(&repository()));
 }
@@ -651,6 +690,19 @@ fn a_wrong_figure_is_found() {
 fn a_chapter_without_figures_is_found() {
     let files = book_and("docs/src/stage2.md", "# Two\n");
     check(quoted_diffs_are_the_measured_ones(&files, &|_, _| Some((3, 1))), "stage2.md");
+}
+
+#[test]
+fn a_proof_without_a_link_is_found() {
+    let proof =
+        |what: &str| format!("It holds.\n<small class=\"proof\">proved by {what}</small>\n");
+    let check = |what: &str| {
+        proofs_lead_to_their_tests(&Files::from([(format!("{PAGES}a.md"), proof(what))]))
+    };
+    assert!(check("[`it_holds`](promises.md#it_holds)").is_empty());
+    assert_eq!(check("`it_holds`").len(), 1);
+    assert_eq!(check("[`it_holds`](promises.md#it_ends)").len(), 1);
+    assert_eq!(check("[`a`](promises.md#a) and `b`").len(), 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod chain;
 mod folder;
 mod package;
 mod page;
+mod promised;
 mod proof;
 mod size;
 mod unified;
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     /// Print the rows of the table in ARCHITECTURE.md
     #[arg(long, hide = true, conflicts_with_all = ["number", "carry"])]
     table: bool,
-    /// Write what the steps change for their pages of the book: docs/steps/N.K.md
+    /// Write what the book's pages show of the steps and of the tests: docs/steps/N.K.md, docs/promises.md
     #[arg(long, hide = true, conflicts_with_all = ["number", "carry", "table"])]
     pages: bool,
     /// What the server gets, or the tests
@@ -120,7 +121,7 @@ fn table(root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pieces of code of the steps' pages. A test sees that they are those of the steps.
+/// The pieces of code of the steps' pages, and the tests that the book names. A test sees that they are up to date.
 fn pages(root: &Path) -> anyhow::Result<ExitCode> {
     for chain in Chain::all(root)? {
         let states = chain.proven_here(root)?;
@@ -128,5 +129,6 @@ fn pages(root: &Path) -> anyhow::Result<ExitCode> {
             write(&page::path(root, pair.step.number), &page::blocks(&pair))?;
         }
     }
+    write(&promised::path(root), &promised::shown(root)?)?;
     Ok(ExitCode::SUCCESS)
 }
