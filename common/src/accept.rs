@@ -10,8 +10,9 @@ use crate::limit::Limit;
 use crate::report::{is_theirs, report};
 
 /// How long to wait before asking again when there was no descriptor for a new client and none has
-/// left since. Another process may have given one back, and no event says so. Once a
-/// second is soon enough for those who wait and no load for the machine.
+/// left since. The limit may have been raised, or another process may have given one back if the machine was
+/// out of them (`ENFILE`), and no event says so. Once a second is soon enough for those who wait and no load
+/// for the machine.
 pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many connections a server holds when `--max-connections` does not say.
@@ -43,7 +44,7 @@ fn classify(error: &io::Error) -> AcceptError {
     match error.kind() {
         ErrorKind::WouldBlock => AcceptError::NoneWaiting,
         // Linux hands over errors that are waiting on the new connection as accept's own (accept(2),
-        // "Error handling"); EPERM is a firewall's word about this one client.
+        // "Error handling"); EPERM: a firewall has refused this one client.
         ErrorKind::Interrupted
         | ErrorKind::ConnectionAborted
         | ErrorKind::ConnectionReset

@@ -27,7 +27,8 @@ const KEEPALIVE_PROBES: u32 = 6;
 
 /// How long bytes that we have sent may wait for an acknowledgement, or for a window to open, before the
 /// connection is over (`TCP_USER_TIMEOUT`). There are no keep-alive probes while bytes are on their way, and
-/// the kernel would send them again for a quarter of an hour. As long as all the probes take.
+/// the kernel would send them again for a quarter of an hour. On Linux it also decides when keep-alive gives
+/// up (tcp(7)), so it is as long as all the probes take.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(2 * 60);
 
 /// Opens a TCP socket that clients can connect to. It blocks; a stage that does not want that says so.

@@ -68,8 +68,8 @@ pub fn read_from_stream(stream: &mut impl Read, buf: &mut [u8]) -> io::Result<Re
 
 /// Writes until every byte is taken or the kernel's send buffer is full.
 ///
-/// It does not stop at a short write: only `EAGAIN` obliges the poller to tell us when there is room
-/// again (mio, "Draining readiness").
+/// It does not stop at a short write: mio promises to tell us of new room only after `EAGAIN` ("Draining
+/// readiness"). epoll(7) promises more.
 ///
 /// # Errors
 ///

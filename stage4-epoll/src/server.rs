@@ -86,7 +86,7 @@ impl Server {
     /// Sleeps in `epoll_wait(2)` until there is something to do. Returns how many events there are.
     fn wait_for_events(&mut self, events: &mut [EpollEvent]) -> io::Result<usize> {
         let timeout = match self.full {
-            // No descriptor for the next client: another process may give one back, and no event says so.
+            // No descriptor for the next client. There may be one later, and no event says so.
             Some((clients, _)) if clients < self.max_connections => RETRY_MILLIS.into(),
             _ => EpollTimeout::NONE,
         };
