@@ -5,7 +5,7 @@ use std::io;
 use crate::connection::READ_SIZE;
 
 /// The most bytes an outbox holds: as many as one read brings, since while we owe a client anything
-/// we do not read from it. A client that never reads costs us this much, and no more.
+/// we do not read from it. A client that never reads is owed this much, and no more.
 pub(crate) const OUTBOX_LIMIT: usize = READ_SIZE;
 
 /// Bytes waiting for `write(2)`: a `Vec`, and how far into it we have got.

@@ -1,8 +1,8 @@
 //! The same as `handshake.rs`, with `.await`, on tokio.
 //!
 //! The steps of an attempt stand here in the order in which they happen, with the timeout and the retry
-//! written around them. Three things are hidden: where an attempt is while it waits, what wakes it, and
-//! that an attempt is dropped in the middle when its timeout wins.
+//! written around them. Four things are hidden: the names of the states, where an attempt is when its timeout
+//! wins, what is lost then, and who runs it.
 //!
 //! Try it: `cargo run -p stage6-timers --example handshake_async -- 127.0.0.1:9000`
 

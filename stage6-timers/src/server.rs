@@ -243,8 +243,8 @@ impl Server {
         }
     }
 
-    /// Does what is due. It does no I/O and cannot fail: a timer marks clients, as an event does. What a turn has
-    /// no time for is still due in the next.
+    /// Does what is due, and cannot fail: a timer marks clients, as an event does, or ends what has had its time.
+    /// What a turn has no time for is still due in the next.
     fn fire_timers(&mut self) {
         while let Some((deadline, timer)) = self.timers.pop_due(self.now) {
             match timer {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// What is due when. `K` says what to do, and which of two equal deadlines comes first.
 ///
 /// A sorted set: adding and taking cost O(log n), a few hundred nanoseconds with a hundred thousand
-/// timers. Other loops keep an unsorted list (redis: it has two timers), a heap (libuv) or a wheel of
+/// timers. Other loops keep an unsorted list (redis: it has a handful), a heap (libuv) or a wheel of
 /// time slots (the kernel, tokio), which is cheaper for millions of timers and only as exact as a slot.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
