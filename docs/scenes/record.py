@@ -14,6 +14,7 @@ docs/scenes/record calls this, inside gdb. A scene is written by hand in docs/sc
         "A closes", "A resets"                 close(2), and close(2) with SO_LINGER 0
         "server until asleep"                  call by call, until the server stands before a call that will sleep
         "server 3 calls"                       so many calls, so that a client can act in the middle of a turn
+        "server 3000 calls, folded"            so many, and all of them like those before: together they are one step
         "signal TERM"                          a signal to the server
         "600 ms pass"                          the server's clock goes on, and what is due by then happens
 
@@ -57,7 +58,7 @@ ADDRESS = ("127.0.0.1", 9000)
 # The calls at which the server is stopped. The program's other calls (its log, its memory) are no part of a scene.
 CALLS = {
     "accept4": 288, "recvfrom": 45, "sendto": 44, "read": 0, "write": 1, "epoll_wait": 232, "epoll_ctl": 233,
-    "shutdown": 48, "close": 3,
+    "shutdown": 48, "close": 3, "clone3": 435,
 }
 CALL_NAMES = {number: name for name, number in CALLS.items()}
 ERRORS = {4: "EINTR", 11: "EAGAIN", 24: "EMFILE", 32: "EPIPE", 103: "ECONNABORTED", 104: "ECONNRESET",
@@ -103,12 +104,12 @@ class Recording:
         who, *words = sentence.split(" ")
         if sentence == "server until asleep":
             self.until_asleep()
-        elif who == "server" and words[1] in ("call", "calls"):
-            for _ in range(int(words[0])):
-                self.one_call()
+        elif found := re.fullmatch(r"server (\d+) calls?(, folded)?", sentence):
+            count, folded = int(found[1]), found[2]
+            self.folded_calls(count) if folded else [self.one_call() for _ in range(count)]
         elif who == "signal":
-            os.kill(self.server.pid, getattr(signal, "SIG" + words[0]))
-            self.note_deed("signal", f"sends SIG{words[0]}")
+            self.server.send_signal(words[0])
+            self.note_deed("kernel", f"delivers SIG{words[0]}")
         elif sentence.endswith("ms pass"):
             self.pass_time(float(who))
         elif who in self.clients:
@@ -117,48 +118,52 @@ class Recording:
             raise Failed(f"no such sentence: {sentence}")
 
     def until_asleep(self):
+        """Call by call, until every thread stands before a call that will sleep, or has ended."""
         for _ in range(4 * MOST_STEPS):
-            if self.server.call is None:
+            self.fall_asleep()
+            if not self.server.can_go_on():
                 return
-            if self.server.would_sleep():
-                return self.fall_asleep()
             self.one_call()
         raise Failed("the server does not go to sleep")
 
     def fall_asleep(self):
-        call = self.server.call
-        if not call.asleep:
-            call.asleep = True
-            self.note_call(call, "sleeps")
+        """Says so, once, of each thread that stands before a call that will sleep."""
+        for call in self.server.standing():
+            if not call.asleep and self.server.would_sleep(call):
+                call.asleep = True
+                self.note_call(call, "sleeps")
 
     def one_call(self):
-        call = self.server.call
-        if call is None:
-            raise Failed("the server has ended")
-        if self.server.would_sleep():
-            raise Failed(f"the script wants a call that would sleep: {call.text}")
-        answer = self.server.answer()
+        call, answer = self.server.make_call()
         call.asleep = False
         self.note_call(call, answer)
+        if self.server.has_ended():
+            self.note_deed("server", f"ends with exit code {self.server.exit_code}")
+
+    def folded_calls(self, count):
+        """Calls that are all like those that have been steps already: together they are one step."""
+        like = {step["is"] for step in self.steps}
+        for _ in range(count):
+            call, answer = self.server.make_call()
+            if (this := f"server {call.short}: {answer}") not in like:
+                raise Failed(f"not to be folded, since it is new: {this}")
+        self.note_deed("server", f"makes {count} more calls like these")
 
     def pass_time(self, ms):
         """The clock goes on. A sleep whose time is over ends, and the server does what it then has to do."""
+        end = self.clock + ms
+        self.tick_towards(end)
         self.note_deed("clock", f"{ms:g} ms pass")
-        while True:
-            timeout = self.server.timeout()
-            if timeout is None or timeout > ms:
-                break
-            self.tick(timeout)
-            ms -= timeout
-            self.server.end_sleep()
-            self.one_call()
+        while self.server.sleeps_for() == 0:
             self.until_asleep()
-        self.tick(ms)
-        self.server.shorten_sleep(ms)
+            self.tick_towards(end)
 
-    def tick(self, ms):
+    def tick_towards(self, end):
+        """As far as the server sleeps, and no further than to `end`."""
+        sleep = self.server.sleeps_for()
+        ms = end - self.clock if sleep is None else min(sleep, end - self.clock)
         self.clock += ms
-        self.server.now += int(ms * 1_000_000)
+        self.server.pass_time(ms)
 
     # -- what is kept of a step
 
@@ -176,8 +181,12 @@ class Recording:
     def note(self, step):
         self.queues.settle()
         step |= {"clock": round(self.clock, 1), "connections": self.queues.now(),
-                 "backlog": self.server.backlog(), "ready": self.server.ready(), "server": self.server.fields()}
+                 "backlog": self.server.backlog(), "ready": self.server.ready(), "server": without_tokens(self.server.fields())}
         self.steps.append(step)
+
+
+def without_tokens(fields):
+    return fields and {key: value for key, value in fields.items() if key != "tokens"}
 
 
 # ---- a client
@@ -195,7 +204,8 @@ class Client:
         self.reset = False
         self.unsent = b""
         self.sent = b""  # what its kernel has taken
-        self.returned = 0
+        self.returned = 0  # bytes that it has read
+        self.echoed = 0  # and how many of them are its own
 
     def act(self, words):
         """Does it, and says so in plain words."""
@@ -203,7 +213,7 @@ class Client:
             ("connects", self.connect), (r"sends its FIN", self.send_fin), (r"sends (.+)", self.send),
             (r"reads (.+)", self.read), ("closes", self.close), ("resets", self.send_reset),
         ]:
-            if found := re.fullmatch(pattern, words):
+            if found := re.fullmatch(pattern, words, re.DOTALL):
                 return deed(*found.groups())
         raise Failed(f"a client cannot do this: {self.name} {words}")
 
@@ -222,7 +232,7 @@ class Client:
         data = (pattern * (int(what) // 16 + 1))[: int(what)] if what.isdigit() else what.encode()
         self.unsent += data
         self.push()
-        return f"sends {what} bytes" if what.isdigit() else f'sends "{what}"'
+        return f"sends {what} bytes" if what.isdigit() else f"sends {json.dumps(what)}"
 
     def push(self):
         """Its write(2) goes on, as far as its kernel has room. True if bytes moved."""
@@ -250,12 +260,29 @@ class Client:
                 self.reset = True
                 return "reads: the connection is reset"
             if not new:
-                return f"reads {len(data)} bytes and the end" if data else "reads the end"
+                return f"reads {self.take(data)} and the end" if data else "reads the end"
             data += new
-        if not self.sent.startswith(data, self.returned):
-            raise Failed(f"{self.name} got bytes that it had not sent")
+        return f"reads {self.take(data)}"
+
+    def take(self, data):
+        """Says what it has got. Every byte is an echo, but for stage 6's status lines."""
+        echo, lines = re.subn(rb"Server status: \d+ active connections?\n", b"", data)
+        if not self.sent.startswith(echo, self.echoed):
+            raise Failed(f"{self.name} got what it had not sent: {data[:200]}, after {self.echoed} of {self.sent}")
+        self.echoed += len(echo)
         self.returned += len(data)
-        return f"reads {len(data)} bytes"
+        told = ["a status line"] if lines == 1 else [f"{lines} status lines"] if lines else []
+        return " and ".join([f"{len(echo)} bytes"] * (bool(echo) or not lines) + told)
+
+    def notice(self):
+        """A reset comes without being asked for."""
+        if self.connected and self.is_broken():
+            self.reset, self.connected, self.unsent = True, False, b""
+
+    def is_broken(self):
+        poll = select.poll()
+        poll.register(self.socket, 0)
+        return any(events & select.POLLERR for _, events in poll.poll(0))
 
     def send_fin(self):
         self.socket.shutdown(socket.SHUT_WR)
@@ -312,6 +339,8 @@ class Queues:
         while time.monotonic() - since < self.patience(last):
             time.sleep(0.002)
             moved = [c for c in self.clients.values() if c.connected and c.push()]
+            for client in self.clients.values():
+                client.notice()
             current = self.now()
             if moved or current != last:
                 last, since = current, time.monotonic()
@@ -366,9 +395,12 @@ class Call:
         self.number = register("orig_rax")
         self.name = CALL_NAMES[self.number]
         self.args = [register(r) for r in ("rdi", "rsi", "rdx", "r10", "r8", "r9")]
-        self.thread = gdb.selected_thread().num - 1
+        self.thread = current_thread()
         self.asleep = False
         self.events = None  # for epoll_wait, when it has returned: from names to what each of them is named for
+        self.timeout = None  # for epoll_wait: the ms that are left of its sleep
+        if self.name == "epoll_wait" and signed(self.args[3]) >= 0:
+            self.timeout = signed(self.args[3])
         self.about = server.name_of(self.args[0])
         self.short, self.text = self.described(server)
         self.at, self.code_text = None, None
@@ -385,11 +417,13 @@ class Call:
             return f"{name} {about}", f"{name}({about}, …, {a[2]})"
         if name == "shutdown":
             return f"{name} {about}", f"shutdown({about}, {['SHUT_RD', 'SHUT_WR', 'SHUT_RDWR'][a[1]]})"
+        if name == "clone3":
+            return name, "clone3(…)"
         return (name if name == "accept4" else f"{name} {about}"), f"{name}({about})"
 
 
 class Server:
-    """The program under gdb. It stands at the entry of a call, `call`, which is `None` when it has ended."""
+    """The program under gdb. Each of its threads stands at the entry of a call, and one at a time moves."""
 
     def __init__(self, program, scene, clients):
         self.program, self.scene, self.clients = program, scene, clients
@@ -397,7 +431,10 @@ class Server:
         self.names = {}  # from descriptors to what we call them
         self.traffics = {name: Traffic() for name in clients}
         self.now = 1_000_000_000_000  # ns: what its clock says
-        self.call = None
+        self.calls = {}  # from threads to where they stand
+        self.owners = {0: "main"}  # from threads to whom they serve
+        self.signalled = False  # a signal waits for it, so it does not go to sleep
+        self.clock = None  # the breakpoint at the start of `Instant::now`
         self.pid = None
         self.pidfd = None
         self.poller = None
@@ -411,27 +448,30 @@ class Server:
                         "handle SIGINT nostop noprint pass"]:
             gdb.execute(command, to_string=True)
         gdb.execute(f"file {self.program}", to_string=True)
+        gdb.execute("set language rust", to_string=True)
         gdb_lookup.register_printers(gdb.objfiles()[0])
         gdb.execute("catch syscall " + " ".join(map(str, CALLS.values())), to_string=True)
-        gdb.execute("break *std::time::Instant::now", to_string=True)
+        self.clock = gdb.Breakpoint("*std::time::Instant::now", internal=True)
         gdb.execute("set environment RUST_LOG off", to_string=True)
         options = " ".join(self.scene.get("options", []))
         gdb.execute(f"set args {options} {ADDRESS[0]}:{ADDRESS[1]} > /dev/null 2>&1", to_string=True)
         gdb.events.exited.connect(self.note_exit)
         self.go("run")
-        while not self.stands_in_its_loop():
-            self.next_stop()
+        gdb.execute("set scheduler-locking on", to_string=True)
+        while not self.is_up():
+            self.go("continue")
 
-    def stands_in_its_loop(self):
-        """Whether this is the first call for which the script is needed."""
-        if not self.at_entry():
+    def is_up(self):
+        """Whether it stands before the first call for which the script is needed."""
+        if self.exit_code is not None:
+            raise Failed("it ended before it listened")
+        call = self.entered() if self.at_entry() else None
+        if call is None:
             return False
-        self.call = self.entered()
-        if self.call is None:
-            return False
-        if self.call.name in ("epoll_wait", "accept4"):
+        if call.name in ("epoll_wait", "accept4", "connect"):
+            self.calls[call.thread] = call
             return True
-        self.answer_to(self.call)
+        self.answer_to(call)
         return False
 
     def kill(self):
@@ -445,43 +485,82 @@ class Server:
 
     # -- moving on
 
-    def answer(self):
-        """Lets it make its call, and do what it does until it is about to make the next one."""
-        answer = self.answer_to(self.call)
-        self.call = None
-        while self.exit_code is None:
-            self.next_stop()
-            if self.exit_code is None and self.at_entry() and (call := self.entered()):
-                self.call = call
-                break
-        return answer
+    def standing(self):
+        return [call for _, call in sorted(self.calls.items())]
+
+    def can_go_on(self):
+        return any(not self.would_sleep(call) for call in self.standing())
+
+    def has_ended(self):
+        return self.exit_code is not None
+
+    def make_call(self):
+        """Lets the first thread that can make its call, and go on until it is about to make the next one."""
+        for call in self.standing():
+            if not self.would_sleep(call):
+                del self.calls[call.thread]
+                switch_to(call.thread)
+                answer = self.answer_to(call)
+                self.let_all_come_to_stand()
+                return call, answer
+        raise Failed(f"every thread would sleep: {[call.text for call in self.standing()]}")
 
     def answer_to(self, call):
-        self.next_stop()
-        if self.exit_code is not None:
-            return "ends"
-        if self.at_entry():
-            raise Failed(f"{call.text} did not return")
-        return self.note_result(call, signed(register("rax"), 64))
-
-    def next_stop(self):
+        if call.timeout == 0:  # its sleep is over, by our clock
+            gdb.execute("set $r10 = 0", to_string=True)
         self.go("continue")
+        while not self.has_ended() and (current_thread() != call.thread or self.at_entry()):
+            self.note_entry()  # a new thread has come so far meanwhile
+            switch_to(call.thread)
+            self.go("continue")
+        self.signalled = False
+        return "ends" if self.has_ended() else self.note_result(call, signed(register("rax"), 64))
+
+    def let_all_come_to_stand(self):
+        """Threads that have just been made too."""
+        while not self.has_ended():
+            moving = sorted(set(threads()) - set(self.calls))
+            if not moving:
+                return
+            switch_to(moving[0])
+            self.go("continue")
+            if not self.has_ended():
+                self.note_entry()
+            self.calls = {t: call for t, call in self.calls.items() if t in threads()}
+
+    def note_entry(self):
+        if current_thread() is not None and self.at_entry() and (call := self.entered()):
+            self.calls[call.thread] = call
+            if call.about in self.clients:
+                self.owners.setdefault(call.thread, call.about)
 
     def go(self, command):
         """Runs to the next call, entered or returned from. Its questions for the time are answered on the way."""
-        alarm = threading.Timer(10, lambda: os.kill(self.pid, signal.SIGKILL))
+        alarm = threading.Timer(10, self.give_up)
         alarm.start()
-        gdb.execute(command, to_string=True)
-        while self.exit_code is None and self.asks_for_the_time():
-            gdb.execute("continue", to_string=True)
-        alarm.cancel()
+        try:
+            gdb.execute(command, to_string=True)
+            while not self.has_ended() and self.asks_for_the_time():
+                gdb.execute("continue", to_string=True)
+        finally:
+            alarm.cancel()
+        if self.exit_code == "killed":
+            raise Failed(f"it slept where that was not foreseen. The others: {[c.text for c in self.standing()]}")
         if self.exit_code is None and self.pid is None:
             self.pid = gdb.selected_inferior().pid
             self.pidfd = os.pidfd_open(self.pid)
 
+    def give_up(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+    def send_signal(self, name):
+        """It comes while the server stands: so the call that it is about to make ends with EINTR."""
+        os.kill(self.pid, getattr(signal, "SIG" + name))
+        self.signalled = True
+
     def asks_for_the_time(self):
         """If it stands at the start of `Instant::now`: returns from there with our time."""
-        if gdb.newest_frame().name() != "std::time::Instant::now":
+        if current_thread() is None or register("rip") != self.clock.locations[0].address:
             return False
         stack = register("rsp")
         back = struct.unpack("Q", memory(stack, 8))[0]
@@ -499,9 +578,9 @@ class Server:
     def entered(self):
         """The call it is about to make, if that is about the network. It may also be a file or its log."""
         call = Call(self)
-        if call.name != "accept4" and call.about is None and call.name not in ("epoll_wait", "epoll_ctl"):
+        if call.name != "accept4" and call.about is None and call.name not in ("epoll_wait", "clone3"):
             return None
-        if call.about == "signals":  # a handler's byte, or the start
+        if call.about == "signals" or (call.name, call.about) == ("close", "epoll"):  # at the start, and at the end
             return None
         call.at, call.code_text = self.place()
         return call
@@ -530,6 +609,8 @@ class Server:
             self.traffics[call.about].read += result
         if call.name in ("sendto", "write") and call.about in self.traffics:
             self.traffics[call.about].written += result
+        if call.name == "clone3":
+            return "a thread"
         if call.name == "epoll_wait":
             return self.poller.answered(call, result)
         if call.name == "epoll_ctl":
@@ -538,8 +619,13 @@ class Server:
         if call.name in ("shutdown", "close") and call.about in self.traffics:
             self.traffics[call.about].fin = True
         if call.name == "close":
-            self.names.pop(call.args[0], None)
+            self.forget(call.args[0])
         return str(result)
+
+    def forget(self, descriptor):
+        self.names.pop(descriptor, None)
+        if self.poller:
+            self.poller.edges.pop(descriptor, None)
 
     def note_client(self, descriptor):
         self.names.pop(descriptor, None)  # the number has perhaps been another's before
@@ -577,10 +663,11 @@ class Server:
 
     # -- whether it would sleep
 
-    def would_sleep(self):
-        call = self.call
+    def would_sleep(self, call):
+        if self.signalled:
+            return False
         if call.name == "epoll_wait":
-            return signed(call.args[3]) != 0 and not self.poller.has_news()
+            return call.timeout != 0 and not self.poller.ready()
         if call.name not in ("accept4", "recvfrom", "read", "sendto", "write") or not self.blocks(call.args[0]):
             return False
         with self.borrowed(call.args[0]) as theirs:
@@ -596,43 +683,50 @@ class Server:
         """The same socket, as a descriptor of ours, for a moment: while we have it, a close(2) of it is none."""
         return socket.socket(fileno=borrow(self.pidfd, descriptor))
 
-    def timeout(self):
-        """For how many ms it would sleep. `None`: for ever, or it would not sleep."""
-        if self.call is None or self.call.name != "epoll_wait" or not self.would_sleep():
-            return None
-        ms = signed(self.call.args[3])
-        return None if ms < 0 else ms
+    def sleeps_for(self):
+        """For how many ms the poller would sleep. `None`: for ever, or there is no poller."""
+        call = self.calls.get(0)
+        return call.timeout if call and call.name == "epoll_wait" and not self.poller.ready() else None
 
-    def end_sleep(self):
-        self.set_timeout(0)
-
-    def shorten_sleep(self, ms):
-        if (timeout := self.timeout()) is not None:
-            self.set_timeout(max(1, int(timeout - ms)))
-
-    def set_timeout(self, ms):
-        self.call.args[3] = ms
-        gdb.execute(f"set $r10 = {ms}", to_string=True)
+    def pass_time(self, ms):
+        self.now += int(ms * 1_000_000)
+        if self.sleeps_for() is not None:
+            self.calls[0].timeout -= ms
 
     # -- what it knows
 
     def ready(self):
-        return self.poller.ready() if self.poller else []
+        return self.poller.ready() if self.poller and not self.has_ended() else []
 
     def fields(self):
         """The server's own fields."""
-        if self.exit_code is not None or self.package not in FIELDS:
+        if self.has_ended() or self.package not in FIELDS:
             return None
-        where = self.found_server()
-        return FIELDS[self.package](self, where) if where is not None else None
+        return FIELDS[self.package](self, self.found_server())
 
     def found_server(self):
-        if self.bound is None:
+        if self.bound is None and self.package != "stage2-threads":
             frame = gdb.newest_frame()
             while frame and self.bound is None:
                 self.bound = self_of(frame)
                 frame = frame.older()
         return self.bound
+
+
+def threads():
+    return [t.num - 1 for t in gdb.selected_inferior().threads() if t.is_valid()]
+
+
+def current_thread():
+    """`None` when it has just ended."""
+    try:
+        return gdb.selected_thread().num - 1
+    except (AttributeError, SystemError, RuntimeError):
+        return None
+
+
+def switch_to(number):
+    next(t for t in gdb.selected_inferior().threads() if t.num - 1 == number).switch()
 
 
 def register(name):
@@ -669,13 +763,13 @@ def is_full(theirs):
 
 def function_name(name):
     """`turn` of `stage5_mio::connection::Connection<mio::net::TcpStream>::turn`."""
-    while "<" in name:
-        shorter = re.sub(r"<[^<>]*>", "", name)
-        if shorter == name:
-            break
+    return [part for part in without_generics(name).split("::") if not part.startswith("{")][-1]
+
+
+def without_generics(name):
+    while (shorter := re.sub(r"<[^<>]*>", "", name)) != name:
         name = shorter
-    parts = [p for p in name.split("::") if not p.startswith("{")]
-    return parts[-1]
+    return name
 
 
 # ---- the poller
@@ -710,9 +804,6 @@ class Poller:
         os.close(number)  # or a close(2) of the server's would not end the connection
         self.watched[descriptor] = events if EPOLL_OPS[op] != "DEL" else 0
         self.edges.pop(descriptor, None)
-
-    def has_news(self):
-        return bool(self.ready())
 
     def ready(self):
         """Whom the server's next epoll_wait(2) would name."""
@@ -760,26 +851,70 @@ def flags(events):
 # ---- the server's own fields, stage by stage
 
 
+def stage2(server, _):
+    """The state of stage 2 is where each of its threads stands."""
+    return {"threads": [{"name": server.owners.get(t, "new"), "in": call.name, "asleep": call.asleep}
+                        for t, call in sorted(server.calls.items())]}
+
+
+def stage3(server, it):
+    """What stage 3 knows about a client is what its last turn has found out."""
+    known = [(server.name_of(descriptor_in(field(c, "stream"))), variant(field(c, "state")))
+             for c in items(field(it, "connections"))]
+    return {"state": dict(known), "connections": len(known)}
+
+
+def stage4(server, it):
+    """The same, in a map, and whether it watches the listener."""
+    known = [(server.name_of(descriptor_in(field(c, "stream"))), variant(field(c, "state")))
+             for c in items(field(it, "connections"))[1::2]]
+    watched = variant(field(it, "full")) == "None"
+    return {"state": dict(sorted(known)), "connections": len(known), "watches_listener": watched}
+
+
 def stage5(server, it):
     """What stage 5 has written down."""
-    tokens, known = {}, {"marks": {}, "outbox": {}}
+    tokens, marks, outbox = {}, {}, {}
     for item in items(field(it, "connections", "clients")):
-        client, name = field(item, "__1"), None
+        client = field(item, "__1")
         name = server.name_of(descriptor_in(field(client, "stream")))
         tokens[int(field(item, "__0", "__0"))] = name
-        marks = field(client, "marks")
-        known["marks"][name] = [f.name for f in marks.type.fields() if int(marks[f])]
-        known["outbox"][name] = outbox_length(field(client, "outbox"))
-    return known | {
-        "due": [tokens.get(int(field(t, "__0")), "left") for t in items(field(it, "due"))],
-        "accept_pending": bool(int(field(it, "accept_pending"))),
-        "connections": len(tokens),
-        "retry_in": time_left(server, field(it, "retry_at")),
-        "stop_in": time_left(server, field(it, "stop_at")),
+        flags = field(client, "marks")
+        marks[name] = [f.name for f in flags.type.fields() if str(flags[f]) == "true"]
+        outbox[name] = outbox_length(field(client, "outbox"))
+    return {
+        "due": named(tokens, field(it, "due")), "marks": marks, "outbox": outbox,
+        "accept_pending": bool(int(field(it, "accept_pending"))), "connections": len(tokens),
+        "retry_in": time_left(server, field(it, "retry_at")), "stop_in": time_left(server, field(it, "stop_at")),
+        "tokens": tokens,
     }
 
 
-FIELDS = {"stage5-mio": stage5}
+def stage6(server, it):
+    """The same, and its timers."""
+    known = stage5(server, it)
+    timers = [(instant(field(t, "__0")), what_for(known["tokens"], field(t, "__1")))
+              for t in items(field(it, "timers", "due"))]
+    return known | {
+        "timers": [{"what": what, "in": in_ms(server, at)} for at, what in timers],
+        "untold": named(known["tokens"], field(it, "untold")),
+    }
+
+
+def named(tokens, vector):
+    """The clients in a list of tokens. One that has left may still be there."""
+    return [tokens.get(int(field(t, "__0")), "one that has left") for t in items(vector)]
+
+
+def what_for(tokens, timer):
+    """`status`, `idle A` or `gone A`."""
+    token = re.search(r"\d{7,}", str(timer))
+    client = "" if token is None else " " + tokens.get(int(token[0]), "one that has left")
+    return variant(timer).lower() + client
+
+
+FIELDS = {"stage2-threads": stage2, "stage3-nonblocking-busy": stage3, "stage4-epoll": stage4, "stage5-mio": stage5,
+          "stage6-timers": stage6}
 
 
 def field(value, *path):
@@ -820,12 +955,25 @@ def outbox_length(option):
     return int(field(outbox, "bytes", "len")) - int(field(outbox, "sent"))
 
 
+def variant(value):
+    """`Drained` of `stage3::connection::State::Drained`, `Idle` of `…::Timer::Idle(mio::token::Token(1000000))`."""
+    return without_generics(value.format_string(raw=True)).split("(")[0].split("{")[0].split("::")[-1].strip()
+
+
 def time_left(server, option):
-    """Of an `Option<Instant>`, in ms. For none the kernel's nanoseconds are more than there are."""
-    seconds, nanos = struct.unpack("=qI", memory(int(option.address), 12))
-    if nanos >= 10**9:
-        return None
-    return round((seconds * 10**9 + nanos - server.now) / 10**6, 1)
+    """Of an `Option<Instant>`, in ms."""
+    at = instant(option)
+    return None if at is None else in_ms(server, at)
+
+
+def instant(value):
+    """An `Instant` in ns. For `None` there are more nanoseconds in it than a second has."""
+    seconds, nanos = struct.unpack("=qI", memory(int(value.address), 12))
+    return None if nanos >= 10**9 else seconds * 10**9 + nanos
+
+
+def in_ms(server, at):
+    return round((at - server.now) / 10**6, 1)
 
 
 def self_of(frame):
