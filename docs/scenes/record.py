@@ -60,14 +60,17 @@ CALLS = {
     "accept4": 288, "recvfrom": 45, "sendto": 44, "read": 0, "write": 1, "epoll_wait": 232, "epoll_ctl": 233,
     "shutdown": 48, "close": 3, "clone3": 435,
 }
-CALL_NAMES = {number: name for name, number in CALLS.items()}
+# And these, of a program that connects to others.
+CALLS_OUT = {"connect": 42, "getpeername": 52, "getsockopt": 55}
+CALL_NAMES = {number: name for name, number in (CALLS | CALLS_OUT).items()}
 ERRORS = {4: "EINTR", 11: "EAGAIN", 24: "EMFILE", 32: "EPIPE", 103: "ECONNABORTED", 104: "ECONNRESET",
-          107: "ENOTCONN"}
+          107: "ENOTCONN", 110: "ETIMEDOUT", 111: "ECONNREFUSED", 115: "EINPROGRESS"}
+SOL_SOCKET_SO_ERROR = [1, 4]
 ENOSYS = -38  # what rax holds while the kernel has not answered yet
 EPOLL_OPS = {1: "ADD", 2: "DEL", 3: "MOD"}
 EVENT_NAMES = {0x1: "IN", 0x2: "PRI", 0x4: "OUT", 0x8: "ERR", 0x10: "HUP", 0x2000: "RDHUP"}
 SO_MEMINFO, MEMINFO_SNDBUF, MEMINFO_WMEM_QUEUED = 55, 3, 5
-LISTEN, CLOSE_WAIT, LAST_ACK, CLOSING = 0x0A, 0x08, 0x09, 0x0B
+SYN_SENT, CLOSE_WAIT, LAST_ACK, CLOSING = 0x02, 0x08, 0x09, 0x0B
 # The sizes of the kernel's buffers in a scene with `small_buffers`: least, default and most.
 SMALL = {"tcp_rmem": "4096 16384 16384", "tcp_wmem": "4096 8192 8192"}
 
@@ -82,12 +85,14 @@ class Failed(Exception):
 class Recording:
     """Plays a script against a program and keeps each step."""
 
-    def __init__(self, scene, program):
+    def __init__(self, scene, program, sources):
         self.scene = scene
-        self.clients = {c["name"]: Client(c["name"]) for c in scene["clients"]}
+        self.clients = {}
+        for i, c in enumerate(scene["clients"]):
+            self.clients[c["name"]] = Peer(c["name"], 9001 + i) if c.get("peer") else Client(c["name"])
         self.steps = []
         self.clock = 0.0  # ms
-        self.server = Server(program, scene, self.clients)
+        self.server = Server(program, scene, self.clients, sources)
         self.queues = Queues(self.clients, self.server)
 
     def play(self):
@@ -199,6 +204,7 @@ class Client:
         self.name = name
         self.socket = None
         self.port = None
+        self.other_port = ADDRESS[1]
         self.connected = False
         self.fin = False
         self.reset = False
@@ -209,13 +215,15 @@ class Client:
 
     def act(self, words):
         """Does it, and says so in plain words."""
-        for pattern, deed in [
-            ("connects", self.connect), (r"sends its FIN", self.send_fin), (r"sends (.+)", self.send),
-            (r"reads (.+)", self.read), ("closes", self.close), ("resets", self.send_reset),
-        ]:
+        for pattern, deed in self.deeds():
             if found := re.fullmatch(pattern, words, re.DOTALL):
                 return deed(*found.groups())
         raise Failed(f"a client cannot do this: {self.name} {words}")
+
+    def deeds(self):
+        """What it can do, in the words of the script."""
+        return [("connects", self.connect), ("sends its FIN", self.send_fin), (r"sends (.+)", self.send),
+                (r"reads (.+)", self.read), ("closes", self.close), ("resets", self.send_reset)]
 
     def connect(self):
         self.socket = socket.socket()
@@ -265,7 +273,7 @@ class Client:
         return f"reads {self.take(data)}"
 
     def take(self, data):
-        """Says what it has got. Every byte is an echo, but for stage 6's status lines."""
+        """Says what it has got. Every byte is an echo, except for the status lines of stage 6."""
         echo, lines = re.subn(rb"Server status: \d+ active connections?\n", b"", data)
         if not self.sent.startswith(echo, self.echoed):
             raise Failed(f"{self.name} got what it had not sent: {data[:200]}, after {self.echoed} of {self.sent}")
@@ -274,8 +282,8 @@ class Client:
         told = ["a status line"] if lines == 1 else [f"{lines} status lines"] if lines else []
         return " and ".join([f"{len(echo)} bytes"] * (bool(echo) or not lines) + told)
 
-    def notice(self):
-        """A reset comes without being asked for."""
+    def notice(self, _):
+        """A reset may have come."""
         if self.connected and self.is_broken():
             self.reset, self.connected, self.unsent = True, False, b""
 
@@ -301,6 +309,49 @@ class Client:
         return "resets the connection"
 
 
+class Peer(Client):
+    """The other way round: the program under gdb connects to it."""
+
+    def __init__(self, name, port):
+        super().__init__(name)
+        self.port = port
+        self.other_port = None
+        self.listener = None
+        self.heard = b""
+
+    def deeds(self):
+        return [("listens", self.listen), ("accepts", self.accept), ("echoes", self.echo), *super().deeds()[1:]]
+
+    def listen(self):
+        self.listener = socket.create_server((ADDRESS[0], self.port))
+        return "listens"
+
+    def accept(self):
+        self.socket, _ = self.listener.accept()
+        self.socket.setblocking(False)
+        return "accepts"
+
+    def take(self, data):
+        self.heard += data
+        self.returned += len(data)
+        return json.dumps(data.decode())
+
+    def echo(self):
+        self.unsent, self.heard = self.unsent + self.heard, b""
+        self.push()
+        return "sends back what it has read"
+
+    def called(self, other_port):
+        """The program tries to connect: a new connection, of which nothing is known."""
+        self.other_port, self.socket, self.connected = other_port, None, False
+        self.unsent, self.sent, self.heard, self.returned = b"", b"", b"", 0
+        self.fin = self.reset = False
+
+    def notice(self, rows):
+        row = rows.get((self.other_port, self.port))
+        self.connected = row is not None and row[0] != SYN_SENT
+
+
 # ---- the kernel's queues
 
 
@@ -320,15 +371,15 @@ class Queues:
         return {name: self.of(client, rows) for name, client in self.clients.items()}
 
     def of(self, client, rows):
-        ours = rows.get((client.port, ADDRESS[1]))
-        theirs = rows.get((ADDRESS[1], client.port))
+        ours = rows.get((client.port, client.other_port))
+        theirs = rows.get((client.other_port, client.port))
         traffic = self.server.traffic(client.name)
         server_in, client_in = unread(theirs), unread(ours)
         gone = client.reset or client.port is None
         client_out = len(client.sent) - traffic.read - server_in if theirs and not gone else 0
         server_out = traffic.written - client.returned - client_in if ours and not gone else 0
         return {
-            "connected": client.connected, "accepted": traffic.accepted, "unsent": len(client.unsent),
+            "connected": client.connected, "accepted": self.server.has_accepted(client), "unsent": len(client.unsent),
             "client_out": client_out, "server_in": server_in, "server_out": server_out, "client_in": client_in,
             "returned": client.returned, "fin": fin_of(client.fin, traffic.fin), "reset": client.reset,
         }
@@ -338,9 +389,9 @@ class Queues:
         last, since = self.now(), time.monotonic()
         while time.monotonic() - since < self.patience(last):
             time.sleep(0.002)
-            moved = [c for c in self.clients.values() if c.connected and c.push()]
+            moved = [c for c in self.clients.values() if c.connected and c.socket and c.push()]
             for client in self.clients.values():
-                client.notice()
+                client.notice(tcp_rows())
             current = self.now()
             if moved or current != last:
                 last, since = current, time.monotonic()
@@ -401,6 +452,8 @@ class Call:
         self.timeout = None  # for epoll_wait: the ms that are left of its sleep
         if self.name == "epoll_wait" and signed(self.args[3]) >= 0:
             self.timeout = signed(self.args[3])
+        if self.name == "connect":
+            server.note_target(self.args)
         self.about = server.name_of(self.args[0])
         self.short, self.text = self.described(server)
         self.at, self.code_text = None, None
@@ -419,15 +472,18 @@ class Call:
             return f"{name} {about}", f"shutdown({about}, {['SHUT_RD', 'SHUT_WR', 'SHUT_RDWR'][a[1]]})"
         if name == "clone3":
             return name, "clone3(…)"
+        if name == "getsockopt":
+            return f"{name} {about}", f"getsockopt({about}, SO_ERROR)"
         return (name if name == "accept4" else f"{name} {about}"), f"{name}({about})"
 
 
 class Server:
     """The program under gdb. Each of its threads stands at the entry of a call, and one at a time moves."""
 
-    def __init__(self, program, scene, clients):
-        self.program, self.scene, self.clients = program, scene, clients
-        self.package = scene["program"]
+    def __init__(self, program, scene, clients, sources):
+        self.program, self.scene, self.clients, self.sources = program, scene, clients, sources
+        self.package = scene["program"].split("/")[0]
+        self.holder, self.reader = FIELDS.get(scene["program"], (None, None))
         self.names = {}  # from descriptors to what we call them
         self.traffics = {name: Traffic() for name in clients}
         self.now = 1_000_000_000_000  # ns: what its clock says
@@ -450,11 +506,14 @@ class Server:
         gdb.execute(f"file {self.program}", to_string=True)
         gdb.execute("set language rust", to_string=True)
         gdb_lookup.register_printers(gdb.objfiles()[0])
-        gdb.execute("catch syscall " + " ".join(map(str, CALLS.values())), to_string=True)
+        peers = [c for c in self.clients.values() if isinstance(c, Peer)]
+        calls = CALLS | CALLS_OUT if peers else CALLS
+        gdb.execute("catch syscall " + " ".join(map(str, calls.values())), to_string=True)
         self.clock = gdb.Breakpoint("*std::time::Instant::now", internal=True)
         gdb.execute("set environment RUST_LOG off", to_string=True)
-        options = " ".join(self.scene.get("options", []))
-        gdb.execute(f"set args {options} {ADDRESS[0]}:{ADDRESS[1]} > /dev/null 2>&1", to_string=True)
+        addresses = [f"{ADDRESS[0]}:{p.port}" for p in peers] or [f"{ADDRESS[0]}:{ADDRESS[1]}"]
+        words = " ".join([*self.scene.get("options", []), *addresses])
+        gdb.execute(f"set args {words} > /dev/null 2>&1", to_string=True)
         gdb.events.exited.connect(self.note_exit)
         self.go("run")
         gdb.execute("set scheduler-locking on", to_string=True)
@@ -479,9 +538,7 @@ class Server:
         if self.exit_code is None:
             gdb.execute("kill", to_string=True)
         gdb.execute("delete", to_string=True)
-        for client in self.clients.values():
-            if client.socket:
-                client.socket.close()
+        self.clock.delete()
 
     # -- moving on
 
@@ -582,6 +639,8 @@ class Server:
             return None
         if call.about == "signals" or (call.name, call.about) == ("close", "epoll"):  # at the start, and at the end
             return None
+        if call.name == "getsockopt" and call.args[1:3] != SOL_SOCKET_SO_ERROR:
+            return None
         call.at, call.code_text = self.place()
         return call
 
@@ -593,7 +652,7 @@ class Server:
             if sal.symtab and sal.symtab.filename.startswith(self.package + "/"):
                 file = sal.symtab.filename
                 return ({"file": file, "line": sal.line, "function": function_name(frame.name())},
-                        source(file)[sal.line - 1].strip())
+                        self.sources.lines(file)[sal.line - 1].strip())
             frame = frame.older()
         return None, None
 
@@ -601,8 +660,14 @@ class Server:
 
     def note_result(self, call, result):
         """Keeps what follows from it, and says it in words."""
+        if call.name == "connect":
+            self.traffics[call.about] = Traffic()
+            self.clients[call.about].called(self.own_port(call.args[0]))
         if result < 0:
             return ERRORS.get(-result, f"error {-result}")
+        if call.name == "getsockopt":
+            error = struct.unpack("i", memory(call.args[3], 4))[0]
+            return ERRORS.get(error, str(error))
         if call.name == "accept4":
             return self.note_client(result)
         if call.name in ("recvfrom", "read") and call.about in self.traffics:
@@ -633,6 +698,11 @@ class Server:
         self.traffics[name].accepted = True
         return name
 
+    def note_target(self, args):
+        """A socket that is about to be connected has its name from the address."""
+        port = struct.unpack(">H", memory(args[1] + 2, 2))[0]
+        self.names[args[0]] = next((c.name for c in self.clients.values() if c.port == port), None)
+
     def name_of(self, descriptor):
         """`listener`, `epoll`, `signals`, a client's name, or `None` if it is something else."""
         if descriptor not in self.names:
@@ -640,6 +710,10 @@ class Server:
         if self.names[descriptor] is None:
             return self.names.pop(descriptor)
         return self.names[descriptor]
+
+    def own_port(self, descriptor):
+        inode = inode_of(os.readlink(f"/proc/{self.pid}/fd/{descriptor}"))
+        return next((ports[0] for ports, row in tcp_rows().items() if row[2] == inode), None)
 
     def found_name(self, descriptor):
         try:
@@ -659,7 +733,10 @@ class Server:
         return self.traffics[name]
 
     def backlog(self):
-        return [c.name for c in self.clients.values() if c.connected and not self.traffics[c.name].accepted]
+        return [c.name for c in self.clients.values() if c.connected and not self.has_accepted(c)]
+
+    def has_accepted(self, client):
+        return client.socket is not None if isinstance(client, Peer) else self.traffics[client.name].accepted
 
     # -- whether it would sleep
 
@@ -700,16 +777,19 @@ class Server:
 
     def fields(self):
         """The server's own fields."""
-        if self.has_ended() or self.package not in FIELDS:
+        if self.has_ended() or self.reader is None:
             return None
-        return FIELDS[self.package](self, self.found_server())
+        return self.reader(self, self.found_server())
 
     def found_server(self):
-        if self.bound is None and self.package != "stage2-threads":
+        """The value that holds its fields: the `self` of a method on the stack. It stays where it is."""
+        if self.bound is None and self.holder is not None:
             frame = gdb.newest_frame()
             while frame and self.bound is None:
-                self.bound = self_of(frame)
+                self.bound = self_of(frame, self.holder)
                 frame = frame.older()
+            if self.bound is None:
+                raise Failed(f"no `{self.holder}` on the stack")
         return self.bound
 
 
@@ -913,8 +993,23 @@ def what_for(tokens, timer):
     return variant(timer).lower() + client
 
 
-FIELDS = {"stage2-threads": stage2, "stage3-nonblocking-busy": stage3, "stage4-epoll": stage4, "stage5-mio": stage5,
-          "stage6-timers": stage6}
+def handshake(server, it):
+    """How far each call of the example is: the phase, and in a handshake the state of its machine."""
+    peers, state = list(server.clients), {}
+    for name, call in zip(peers, items(field(it, "calls"))):
+        phase = field(call, "phase")
+        shaking = variant(phase) == "Shaking"
+        state[name] = variant(field(content(phase), "__0", "state") if shaking else phase)
+    timers = [(instant(field(t, "__0")), peers[int(field(t, "__1"))]) for t in items(field(it, "timers", "due"))]
+    return {"state": state, "timers": [{"what": name, "in": in_ms(server, at)} for at, name in timers]}
+
+
+# Which value holds a program's fields, and who reads them.
+FIELDS = {
+    "stage2-threads": (None, stage2), "stage3-nonblocking-busy": ("Server", stage3),
+    "stage4-epoll": ("Server", stage4), "stage5-mio": ("Server", stage5), "stage6-timers": ("Server", stage6),
+    "stage6-timers/examples/handshake": ("Caller", handshake),
+}
 
 
 def field(value, *path):
@@ -960,6 +1055,11 @@ def variant(value):
     return without_generics(value.format_string(raw=True)).split("(")[0].split("{")[0].split("::")[-1].strip()
 
 
+def content(value):
+    """What a variant carries."""
+    return value[value.type.fields()[-1]]
+
+
 def time_left(server, option):
     """Of an `Option<Instant>`, in ms."""
     at = instant(option)
@@ -976,13 +1076,13 @@ def in_ms(server, at):
     return round((at - server.now) / 10**6, 1)
 
 
-def self_of(frame):
-    """The `Server` on which a frame's method was called, if there is one."""
+def self_of(frame, holder):
+    """The `self` of the method in this frame, if that is one of `holder`."""
     try:
         value = frame.read_var("self")
     except (gdb.error, ValueError, RuntimeError):
         return None
-    if re.search(r"\bserver::Server\b", str(value.type)) and value.type.code == gdb.TYPE_CODE_PTR:
+    if value.type.code == gdb.TYPE_CODE_PTR and str(value.type).endswith("::" + holder):
         return value.dereference()
     return None
 
@@ -990,27 +1090,29 @@ def self_of(frame):
 # ---- the source, whole functions of it
 
 
-SOURCES = {}
-TREE = pathlib.Path(".")
+class Sources:
+    """The files that the program was built from."""
 
+    def __init__(self, tree):
+        self.tree = tree
+        self.files = {}
 
-def source(file):
-    if file not in SOURCES:
-        SOURCES[file] = (TREE / file).read_text().splitlines()
-    return SOURCES[file]
+    def lines(self, file):
+        if file not in self.files:
+            self.files[file] = (self.tree / file).read_text().splitlines()
+        return self.files[file]
 
-
-def functions_of(steps):
-    """Each function in which a step stands, once, in the order of the files."""
-    found = {}
-    for step in steps:
-        if at := step["at"]:
-            first, last = function_around(source(at["file"]), at["line"])
-            found[at["file"], first] = source(at["file"])[first - 1:last]
-    return [{"file": file, "first": first, "lines": lines} for (file, first), lines in sorted(found.items())]
+    def functions_of(self, steps):
+        """Each function in which a step stands, once, in the order of the files."""
+        found = {}
+        for at in (step["at"] for step in steps if step["at"]):
+            first, last = function_around(self.lines(at["file"]), at["line"])
+            found[at["file"], first] = self.lines(at["file"])[first - 1:last]
+        return [{"file": file, "first": first, "lines": lines} for (file, first), lines in sorted(found.items())]
 
 
 def function_around(lines, line):
+    """Its first and its last line, as rustfmt has laid it out."""
     first = line
     while not re.match(r"\s*(pub(\(\w+\))? )?(const )?fn ", lines[first - 1]):
         first -= 1
@@ -1024,35 +1126,31 @@ def function_around(lines, line):
 # ---- the result
 
 
-def record(scene, program, captions):
-    """The steps, with their captions, and what belongs to them."""
-    SOURCES.clear()
-    steps = Recording(scene, program).play()
-    return {"code": functions_of(steps), "steps": captioned(steps, captions),
-            "moments": [i for i, c in enumerate(captions) if c.get("moment")]}
+def record(scene, program, tree, table):
+    """The steps, with their captions, and what belongs to them. `table` is where the TOML has the captions."""
+    sources, captions = Sources(tree), scene.get("step", [])
+    steps = Recording(scene, program, sources).play()
+    if MODE == "list" or [s["is"] for s in steps] != [c["is"] for c in captions]:
+        print_steps(steps, captions, table)
+        raise OtherSteps
+    if len(steps) > MOST_STEPS:
+        raise Failed(f"{len(steps)} steps are more than {MOST_STEPS}")
+    return {
+        "code": sources.functions_of(steps),
+        "steps": [{**{k: v for k, v in s.items() if k != "is"}, "caption": c["caption"]}
+                  for s, c in zip(steps, captions)],
+        "moments": [i for i, c in enumerate(captions) if c.get("moment")],
+    }
 
 
 class OtherSteps(Exception):
     """The steps are not those that the TOML has captions for."""
 
-    def __init__(self, steps, captions):
-        super().__init__()
-        self.steps, self.captions = steps, captions
 
-
-def captioned(steps, captions):
-    if MODE == "list" or [s["is"] for s in steps] != [c["is"] for c in captions]:
-        raise OtherSteps(steps, captions)
-    if len(steps) > MOST_STEPS:
-        raise Failed(f"{len(steps)} steps are more than {MOST_STEPS}")
-    return [{**{k: v for k, v in s.items() if k != "is"}, "caption": c["caption"]}
-            for s, c in zip(steps, captions)]
-
-
-def print_steps(other, table):
+def print_steps(steps, captions, table):
     """As the TOML wants them. A caption stays with its step as long as nothing is different before it."""
-    for i, step in enumerate(other.steps):
-        old = other.captions[i] if i < len(other.captions) else {"is": None}
+    for i, step in enumerate(steps):
+        old = captions[i] if i < len(captions) else {"is": None}
         same = old["is"] == step["is"]
         print(f"[[{table}]]\nis = {json.dumps(step['is'], ensure_ascii=False)}", file=OUT)
         print(f"caption = {json.dumps(old['caption'] if same else '', ensure_ascii=False)}", file=OUT)
@@ -1098,10 +1196,8 @@ def as_lines(value):
 
 def recorded(name, scene, folder):
     """The whole object that a page is given."""
-    real = record(scene, folder / "program", scene.get("step", []))
-    what_if = None
-    if "what_if" in scene:
-        what_if = record_fault(scene, folder)
+    real = record(scene, folder / "program", pathlib.Path("."), "step")
+    what_if = with_fault(scene, folder)
     today = datetime.date.today().isoformat()
     return {
         "name": name, "title": scene["title"], "about": scene["about"], "program": scene["program"],
@@ -1110,6 +1206,15 @@ def recorded(name, scene, folder):
         "capacity": capacity(real["steps"] + (what_if["steps"] if what_if else [])),
         **real, "what_if": what_if,
     }
+
+
+def with_fault(scene, folder):
+    """The same script, played against the server with the patch. `None` if the scene has no fault."""
+    if "what_if" not in scene:
+        return None
+    fault = scene["what_if"]
+    about = {key: fault[key] for key in ("title", "about", "patch")}
+    return about | record(scene | {"step": []} | fault, folder / "fault", folder / "tree", "what_if.step")
 
 
 def compare(path, result):
@@ -1143,8 +1248,7 @@ MODE = os.environ["MODE"]
 OUT = os.fdopen(3, "w")  # on stdout gdb says where it has stopped
 try:
     main()
-except OtherSteps as other:
-    print_steps(other, "step")
+except OtherSteps:
     OUT.flush()
     gdb.execute(f"quit {0 if MODE == 'list' else 1}")
 except Failed as e:
