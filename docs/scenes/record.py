@@ -62,6 +62,8 @@ CALLS = {
 }
 # And these, of a program that connects to others.
 CALLS_OUT = {"connect": 42, "getpeername": 52, "getsockopt": 55}
+# The calls after which bytes may move, or make room for others.
+MOVERS = ("recvfrom", "sendto", "read", "write", "shutdown", "close", "connect")
 CALL_NAMES = {number: name for name, number in (CALLS | CALLS_OUT).items()}
 ERRORS = {4: "EINTR", 11: "EAGAIN", 24: "EMFILE", 32: "EPIPE", 103: "ECONNABORTED", 104: "ECONNRESET",
           107: "ENOTCONN", 110: "ETIMEDOUT", 111: "ECONNREFUSED", 115: "EINPROGRESS"}
@@ -184,7 +186,7 @@ class Recording:
                    "is": f"server {call.short}: {answer}"})
 
     def note(self, step):
-        self.queues.settle()
+        self.queues.settle(step["call"] is None or step["call"].startswith(MOVERS))
         step |= {"clock": round(self.clock, 1), "connections": self.queues.now(),
                  "backlog": self.server.backlog(), "ready": self.server.ready(), "server": without_tokens(self.server.fields())}
         self.steps.append(step)
@@ -270,7 +272,7 @@ class Client:
             if not new:
                 return f"reads {self.take(data)} and the end" if data else "reads the end"
             data += new
-        return f"reads {self.take(data)}"
+        return f"reads {self.take(data)}" if data else "finds nothing to read"
 
     def take(self, data):
         """Says what it has got. Every byte is an echo, except for the status lines of stage 6."""
@@ -384,10 +386,10 @@ class Queues:
             "returned": client.returned, "fin": fin_of(client.fin, traffic.fin), "reset": client.reset,
         }
 
-    def settle(self):
+    def settle(self, may_move):
         """Waits until nothing moves any more by itself. Clients whose write(2) waits go on with it."""
         last, since = self.now(), time.monotonic()
-        while time.monotonic() - since < self.patience(last):
+        while time.monotonic() - since < (self.patience(last) if may_move else 0):
             time.sleep(0.002)
             moved = [c for c in self.clients.values() if c.connected and c.socket and c.push()]
             for client in self.clients.values():
@@ -398,9 +400,10 @@ class Queues:
 
     @staticmethod
     def patience(queues):
-        """Longer where bytes wait for the other side's kernel: it may say only a little later that it has room."""
+        """In seconds. More where bytes wait for the other side's kernel: if that does not say by itself that it has
+        room again, it is asked after 200 ms."""
         waiting = any(q["client_out"] or q["server_out"] or q["unsent"] for q in queues.values())
-        return 0.25 if waiting else 0.01
+        return 0.4 if waiting else 0.02
 
 
 def tcp_rows():
@@ -505,7 +508,7 @@ class Server:
             gdb.execute(command, to_string=True)
         gdb.execute(f"file {self.program}", to_string=True)
         gdb.execute("set language rust", to_string=True)
-        gdb_lookup.register_printers(gdb.objfiles()[0])
+        gdb_lookup.register_printers(gdb.current_progspace())
         peers = [c for c in self.clients.values() if isinstance(c, Peer)]
         calls = CALLS | CALLS_OUT if peers else CALLS
         gdb.execute("catch syscall " + " ".join(map(str, calls.values())), to_string=True)
@@ -1132,7 +1135,8 @@ def record(scene, program, tree, table):
     steps = Recording(scene, program, sources).play()
     if MODE == "list" or [s["is"] for s in steps] != [c["is"] for c in captions]:
         print_steps(steps, captions, table)
-        raise OtherSteps
+        if MODE != "list":
+            raise OtherSteps
     if len(steps) > MOST_STEPS:
         raise Failed(f"{len(steps)} steps are more than {MOST_STEPS}")
     return {
@@ -1240,7 +1244,7 @@ def main():
     if MODE == "write":
         path.write_text(as_script(result))
         print(f"{path}: {len(result['steps'])} steps", file=OUT)
-    else:
+    elif MODE == "check":
         compare(path, result)
 
 
@@ -1249,8 +1253,9 @@ OUT = os.fdopen(3, "w")  # on stdout gdb says where it has stopped
 try:
     main()
 except OtherSteps:
+    print(f"{os.environ['SCENE']}: the steps are others than in its TOML; above is what they are now", file=OUT)
     OUT.flush()
-    gdb.execute(f"quit {0 if MODE == 'list' else 1}")
+    gdb.execute("quit 1")
 except Failed as e:
     print(f"{os.environ['SCENE']}: {e}", file=OUT)
     OUT.flush()
