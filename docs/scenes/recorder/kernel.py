@@ -29,7 +29,7 @@ ENOSYS = -38  # what rax holds while the kernel has not answered yet
 EPOLL_OPS = {1: "ADD", 2: "DEL", 3: "MOD"}
 EVENT_NAMES = {0x1: "IN", 0x2: "PRI", 0x4: "OUT", 0x8: "ERR", 0x10: "HUP", 0x2000: "RDHUP"}
 SO_MEMINFO, MEMINFO_SNDBUF, MEMINFO_WMEM_QUEUED = 55, 3, 5
-SYN_SENT, CLOSE_WAIT, LAST_ACK, CLOSING = 0x02, 0x08, 0x09, 0x0B
+ESTABLISHED, SYN_SENT, SYN_RECV, CLOSE_WAIT, LAST_ACK, CLOSING = 1, 2, 3, 8, 9, 11
 ZERO_WINDOW_PROBE = 4
 # For how long nothing may move before we believe it, in seconds. A delivery on loopback takes microseconds.
 QUIET = 0.02
@@ -73,19 +73,19 @@ class Queues:
 
     def settle(self):
         """Waits until nothing moves any more by itself. Clients that are in write(2) go on with it."""
-        start = since = time.monotonic()
-        last = self.now()
-        while time.monotonic() - since < QUIET or not all(map(self.has_settled, self.clients, last.values())):
-            if time.monotonic() - start > 10:
-                raise Failed(f"the queues do not settle: {last}")
-            time.sleep(0.002)
+        start, last = time.monotonic(), None
+        while time.monotonic() - start < 10:
             moved = [c for c in self.clients.values() if c.connected and c.socket and c.push()]
             for client in self.clients.values():
                 client.notice(tcp_rows())
             current = self.now()
             if moved or current != last:
                 last, since = current, time.monotonic()
-        self.settled = last
+            elif time.monotonic() - since > QUIET and all(map(self.has_settled, self.clients, last.values())):
+                self.settled = last
+                return
+            time.sleep(0.002)
+        raise Failed(f"the queues do not settle: {last}")
 
     def has_settled(self, name, queues):
         """Whether bytes that wait will wait for as long as no program reads.
@@ -94,15 +94,29 @@ class Queues:
         200 ms for the first time, and each time it waits twice as long. If it has asked once and nothing has moved,
         nothing will.
         """
-        if queues == self.settled.get(name):
-            return True
         client, rows = self.clients[name], tcp_rows()
         ours = rows.get((client.port, client.other_port))
         theirs = rows.get((client.other_port, client.port))
+        if is_on_its_way(queues, ours, theirs):
+            return False
         if queues["unsent"] and not queues["client_out"]:
             return False  # its kernel has room as soon as the last bytes are acknowledged
+        if queues == self.settled.get(name):
+            return True
         return all(row is not None and has_asked(row)
                    for row, out in [(ours, queues["client_out"]), (theirs, queues["server_out"])] if out)
+
+
+def is_on_its_way(queues, ours, theirs):
+    """Whether one side has not heard yet that the other connects, sends its FIN, or resets."""
+    states = [row.state for row in (ours, theirs) if row]
+    if SYN_SENT in states or SYN_RECV in states:
+        return True
+    if queues["fin"] in ("client", "both") and theirs and theirs.state == ESTABLISHED:
+        return True
+    if queues["fin"] in ("server", "both") and ours and ours.state == ESTABLISHED:
+        return True
+    return queues["reset"] and ESTABLISHED in states
 
 
 def has_asked(row):
