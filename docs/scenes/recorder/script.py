@@ -112,6 +112,9 @@ class Recording:
 
     def note_call(self, call, answer):
         if call.name in self.scene.get("hide", []):
+            # What it has changed belongs to the step before, or that would show a server in the middle of it.
+            if self.steps and self.steps[-1]["who"] == "server":
+                self.steps[-1] |= self.state()
             return
         self.note({"who": "server", "thread": call.thread, "does": None, "call": call.text, "answer": answer,
                    "events": call.events, "asleep": call.asleep, "at": call.at, "code_text": call.code_text,
@@ -120,10 +123,13 @@ class Recording:
     def note(self, step):
         if step["call"] is None or step["call"].startswith(MOVERS):
             self.queues.settle()
-        server = self.server
-        step |= {"clock": round(self.clock, 1), "connections": self.queues.now(),
-                 "backlog": server.backlog(), "ready": server.ready(), "server": without_tokens(server.fields())}
-        self.steps.append(step)
+        self.steps.append(step | self.state())
+
+    def state(self):
+        """All of it, as it is now."""
+        return {"clock": round(self.clock, 1), "connections": self.queues.now(),
+                "backlog": self.server.backlog(), "ready": self.server.ready(),
+                "server": without_tokens(self.server.fields())}
 
 
 def without_tokens(fields):
