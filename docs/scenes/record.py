@@ -37,9 +37,9 @@ docs/scenes/record calls this, inside gdb. A scene is written by hand, in docs/s
 The recording is committed as docs/src/scenes/NAME.js. If its steps are not those of the TOML, nothing is
 written: the steps are printed in the form that the TOML wants.
 
-Three things make a recording repeatable. The server moves only from one call to the next, a thread at a time.
-Its clock is ours, and stands still unless the script says that time passes. And a call that would sleep is not
-made before something has happened: we see beforehand that it would sleep, by what the kernel has for it.
+Three things make a recording repeatable. The server moves only from one call to the next, a thread at a
+time. Its clock is ours, and stands still unless the script says that time passes. And a call that would sleep
+is not made before something has happened: we see beforehand that it would, by what the kernel has for it.
 """
 
 import datetime

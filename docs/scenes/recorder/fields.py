@@ -134,7 +134,7 @@ def outbox_length(option):
 
 
 def variant(value):
-    """`Drained` of `connection::State::Drained`, `Idle` of `server::Timer::Idle(mio::token::Token(1000000))`."""
+    """`Drained` of `connection::State::Drained`, `Idle` of `Timer::Idle(mio::token::Token(1000000))`."""
     path = re.split(r"[({]", without_generics(value.format_string(raw=True)))[0]
     return path.split("::")[-1].strip()
 

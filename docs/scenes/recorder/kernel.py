@@ -41,9 +41,9 @@ SMALL = {"tcp_rmem": "4096 16384 16384", "tcp_wmem": "4096 8192 8192",
 class Queues:
     """How many bytes are where, for each connection.
 
-    A send queue of /proc/net/tcp also counts what has arrived and is not acknowledged yet, which may take 40 ms.
-    So we take only the receive queues from there. What has been sent, and is neither there nor read, is still
-    with the sender's kernel.
+    A send queue of /proc/net/tcp also counts what has arrived and is not acknowledged yet. So we take only the
+    receive queues from there. What has been sent, and is neither there nor read, is still with the sender's
+    kernel.
     """
 
     def __init__(self, clients, server):
@@ -81,7 +81,7 @@ class Queues:
             current = self.now()
             if moved or current != last:
                 last, since = current, time.monotonic()
-            elif time.monotonic() - since > QUIET and all(map(self.has_settled, self.clients, last.values())):
+            elif time.monotonic() - since > QUIET and all(map(self.has_settled, last, last.values())):
                 self.settled = last
                 return
             time.sleep(0.002)
@@ -90,9 +90,9 @@ class Queues:
     def has_settled(self, name, queues):
         """Whether bytes that wait will wait for as long as no program reads.
 
-        A kernel that has no room may not say at once that it has some again. So the sender's kernel asks, after
-        200 ms for the first time, and each time it waits twice as long. If it has asked once and nothing has moved,
-        nothing will.
+        A kernel that has no room may not say at once that it has some again. So the sender's kernel asks, for
+        the first time after 200 ms, and waits twice as long each time. If it has asked once and nothing has
+        moved, nothing will.
         """
         client, rows = self.clients[name], tcp_rows()
         ours = rows.get((client.port, client.other_port))

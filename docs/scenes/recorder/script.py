@@ -112,7 +112,7 @@ class Recording:
 
     def note_call(self, call, answer):
         if call.name in self.scene.get("hide", []):
-            # What it has changed belongs to the step before, or that would show a server in the middle of it.
+            # What it has changed belongs to the step before: or that shows a server in the middle of it.
             if self.steps and self.steps[-1]["who"] == "server":
                 self.steps[-1] |= self.state()
             return

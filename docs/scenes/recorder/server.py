@@ -160,7 +160,7 @@ class Server:
         finally:
             alarm.cancel()
         if self.exit_code == "killed":
-            raise Failed(f"it slept, and we had not foreseen it; others: {[c.text for c in self.standing()]}")
+            raise Failed("the server slept in a call, and we had not foreseen it")
         if self.exit_code is None and self.pid is None:
             self.names.pid = self.pid = gdb.selected_inferior().pid
             self.pidfd = os.pidfd_open(self.pid)
