@@ -37,8 +37,9 @@ const list = (names) => names.join(", ") || "none";
 
 // ---- what a step means
 
-/** The five buffers between a client and the echo: key, what it is, whose it is. Bytes pass them from left to right. */
+/** Where bytes are between a client's program and back: key, what it is, whose it is. They pass from left to right. */
 const QUEUES = [
+  ["unsent", "to be sent", "client’s program"],
   ["client_out", "send queue", "client’s kernel"],
   ["server_in", "receive queue", "server’s kernel"],
   ["outbox", "outbox", "server’s memory"],
@@ -64,9 +65,10 @@ function standing(steps, index, name) {
     return steps.slice(0, index).some((earlier) => earlier.connections[name]?.connected) ? "left" : "away";
   }
   if (connection.fin === "both") return "left";
-  const [out, input, outbox, back, unread] = QUEUES.map(([queue]) => held(step, name, queue));
-  if (unread > 0 && back + outbox + input + out > 0) return "stuck";
-  if (out + input + outbox + back > 0 || step.backlog.includes(name)) return "waits";
+  const unread = connection.client_in;
+  const underWay = QUEUES.reduce((sum, [queue]) => sum + held(step, name, queue), 0) - unread;
+  if (unread > 0 && underWay > 0) return "stuck";
+  if (underWay > 0 || step.backlog.includes(name)) return "waits";
   return connection.returned + unread > 0 ? "served" : "silent";
 }
 
@@ -296,7 +298,7 @@ class Player {
 
   showQueues() {
     const { scene, steps, step } = this;
-    const columns = QUEUES.filter(([queue]) => queue !== "outbox" || scene.capacity.outbox);
+    const columns = QUEUES.filter(([queue]) => queue === "server_in" || scene.capacity[queue] > 0);
     const head = make("div", { class: "row head", "aria-hidden": "true" }, make("span"),
       ...columns.map(([, what, whose]) => make("span", {}, make("b", {}, what), make("br"), whose)),
       make("span", {}, make("b", {}, "read back"), make("br"), "by the client"));
@@ -421,10 +423,17 @@ const PANELS = [
     isThere: (step) => typeof step.server?.accept_pending === "boolean",
     text: (step) => (step.server?.accept_pending ? "yes" : "no") },
   { name: "timers", title: "Timers", isThere: (step) => step.server?.timers?.length > 0,
-    text: (step) => list((step.server?.timers ?? []).map(({ what, in: left }) => `${words(what)} in ${Math.round(left)} ms`)) },
+    text: (step) => list((step.server?.timers ?? []).map(({ what, in: left }) => `${words(what)} ${pause(left)}`)) },
+  { name: "retry_in", title: "Calls accept(2) again", isThere: (step) => Number.isFinite(step.server?.retry_in),
+    text: (step) => pause(step.server?.retry_in) },
+  { name: "stop_in", title: "Stops at the latest", isThere: (step) => Number.isFinite(step.server?.stop_in),
+    text: (step) => pause(step.server?.stop_in) },
   { name: "connections", title: "Connections", isThere: (step) => Number.isInteger(step.server?.connections),
     text: (step) => `${step.server?.connections ?? 0}` },
 ];
+
+/** A time in milliseconds, counted from the step. */
+const pause = (left) => (Number.isFinite(left) ? `in ${Math.round(left)} ms` : "none");
 
 function doing({ asleep, call }) {
   const name = (call ?? "").split("(")[0];

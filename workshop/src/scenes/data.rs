@@ -1,0 +1,262 @@
+//! A recorded scene, as far as the strips need it, and what a step means in words. The player says the same words.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use serde::Deserialize;
+
+/// Where bytes are on their way to the server and back, from left to right, and in two short lines what that is.
+const QUEUES: [(Queue, [&str; 2]); 6] = [
+    (Queue::Unsent, ["still to", "be sent"]),
+    (Queue::ClientOut, ["client", "sends"]),
+    (Queue::ServerIn, ["server", "receives"]),
+    (Queue::Outbox, ["server’s", "outbox"]),
+    (Queue::ServerOut, ["server", "sends"]),
+    (Queue::ClientIn, ["client", "receives"]),
+];
+
+/// How a client fares before it connects.
+const AWAY: &str = "not here yet";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// In the program of the client, which waits in `write(2)`.
+    Unsent,
+    ClientOut,
+    ServerIn,
+    Outbox,
+    ServerOut,
+    ClientIn,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Scene {
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) program: String,
+    pub(super) clients: Vec<Client>,
+    pub(super) capacity: Capacity,
+    pub(super) steps: Vec<Step>,
+    /// Which steps the strip shows, counted from 0.
+    pub(super) moments: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Client {
+    pub(super) name: String,
+}
+
+/// How many bytes fill a bar.
+#[derive(Deserialize)]
+pub(super) struct Capacity {
+    #[serde(default)]
+    unsent: u64,
+    client_out: u64,
+    server_in: u64,
+    outbox: Option<u64>,
+    server_out: u64,
+    client_in: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Step {
+    pub(super) who: String,
+    #[serde(default)]
+    thread: usize,
+    does: Option<String>,
+    call: Option<String>,
+    answer: Option<String>,
+    #[serde(default)]
+    asleep: bool,
+    connections: BTreeMap<String, Connection>,
+    backlog: Vec<String>,
+    server: Option<Server>,
+    pub(super) caption: String,
+}
+
+#[derive(Deserialize)]
+struct Connection {
+    connected: bool,
+    #[serde(default)]
+    unsent: u64,
+    client_out: u64,
+    server_in: u64,
+    server_out: u64,
+    client_in: u64,
+    returned: u64,
+    fin: String,
+    reset: bool,
+}
+
+/// What the server itself knows. A stage has only some of it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Server {
+    due: Option<Vec<String>>,
+    outbox: Option<BTreeMap<String, u64>>,
+    threads: Option<Vec<Thread>>,
+}
+
+#[derive(Deserialize)]
+struct Thread {
+    name: String,
+    #[serde(rename = "in")]
+    call: Option<String>,
+    asleep: bool,
+}
+
+impl Scene {
+    /// Takes the object out of the call `scene({…});`.
+    pub(super) fn read(text: &str) -> anyhow::Result<Self> {
+        let object = text.trim().strip_prefix("scene(").and_then(|text| text.strip_suffix(");"));
+        Ok(serde_json::from_str(object.context("is no call of scene(…);")?)?)
+    }
+
+    /// Those that are ever filled.
+    pub(super) fn queues(&self) -> Vec<(Queue, [&'static str; 2])> {
+        QUEUES.into_iter().filter(|(queue, _)| self.capacity(*queue) > 0).collect()
+    }
+
+    pub(super) fn capacity(&self, queue: Queue) -> u64 {
+        match queue {
+            Queue::Unsent => self.capacity.unsent,
+            Queue::ClientOut => self.capacity.client_out,
+            Queue::ServerIn => self.capacity.server_in,
+            Queue::Outbox => self.capacity.outbox.unwrap_or(0),
+            Queue::ServerOut => self.capacity.server_out,
+            Queue::ClientIn => self.capacity.client_in,
+        }
+    }
+
+    /// How a client fares, in words.
+    pub(super) fn fares(&self, index: usize, name: &str) -> String {
+        let step = &self.steps[index];
+        let standing = self.standing(index, name);
+        match (standing, self.blocker(index, name)) {
+            ("waits", Some(other)) => format!("waits for {other}"),
+            ("waits", None) if step.backlog.iter().any(|each| each == name) => {
+                "waits in the backlog".to_owned()
+            }
+            (standing, _) => standing.to_owned(),
+        }
+    }
+
+    /// Whether a client has connected, and be it that it has left again.
+    pub(super) fn is_here(&self, index: usize, name: &str) -> bool {
+        self.standing(index, name) != AWAY
+    }
+
+    fn standing(&self, index: usize, name: &str) -> &'static str {
+        let step = &self.steps[index];
+        let Some(connection) = step.connections.get(name) else { return AWAY };
+        if connection.reset {
+            return "cut off";
+        }
+        if !connection.connected {
+            let was_here =
+                |step: &Step| step.connections.get(name).is_some_and(|before| before.connected);
+            return if self.steps[..index].iter().any(was_here) {
+                "has left"
+            } else {
+                "not here yet"
+            };
+        }
+        if connection.fin == "both" {
+            return "has left";
+        }
+        let under_way = step.under_way(name);
+        match connection.client_in > 0 {
+            true if under_way > 0 => "does not read",
+            _ if under_way > 0 || step.backlog.iter().any(|each| each == name) => "waits",
+            _ if connection.returned + connection.client_in > 0 => "served",
+            _ => "silent, connected",
+        }
+    }
+
+    /// The client for whose bytes the only thread sleeps.
+    fn blocker(&self, index: usize, name: &str) -> Option<&str> {
+        let [(_, true, call)] = &self.threads(index)[..] else { return None };
+        let call = call.as_deref()?;
+        let is_named = |name: &&str| call.split(|c: char| !c.is_alphanumeric()).any(|w| w == *name);
+        let others = self.clients.iter().map(|client| client.name.as_str());
+        others.filter(|other| *other != name).find(is_named)
+    }
+
+    /// The threads of the server: their names, whether they sleep, and in which call.
+    fn threads<'a>(&'a self, index: usize) -> Vec<(&'a str, bool, Option<String>)> {
+        let last = |thread: usize| {
+            let mut steps = self.steps[..=index].iter().rev();
+            steps.find(|step| step.who == "server" && step.thread == thread)
+        };
+        let known = self.steps[index].server.as_ref().and_then(|server| server.threads.as_ref());
+        let Some(known) = known else {
+            let last = last(0);
+            let call = last.and_then(|step| step.call.clone());
+            return vec![("server", last.is_some_and(|step| step.asleep), call)];
+        };
+        let call = |n, thread: &Thread| {
+            last(n).and_then(|step| step.call.clone()).or_else(|| thread.call.clone())
+        };
+        let of = |(n, thread): (usize, &'a Thread)| {
+            (thread.name.as_str(), thread.asleep, call(n, thread))
+        };
+        known.iter().enumerate().map(of).collect()
+    }
+
+    /// What the server does, and what it has written down, in a line.
+    pub(super) fn server(&self, index: usize) -> String {
+        let doing = |(name, asleep, call): &(&str, bool, Option<String>)| {
+            let call = call.as_deref().and_then(|call| call.split('(').next()).unwrap_or_default();
+            match asleep {
+                true => format!("{name} sleeps in {call}"),
+                false => format!("{name} runs"),
+            }
+        };
+        let mut parts: Vec<_> = self.threads(index).iter().map(doing).collect();
+        let step = &self.steps[index];
+        let due = step.server.as_ref().and_then(|server| server.due.as_deref()).unwrap_or_default();
+        for (title, names) in [("backlog", step.backlog.as_slice()), ("due a turn", due)] {
+            if !names.is_empty() {
+                parts.push(format!("{title}: {}", names.join(", ")));
+            }
+        }
+        parts.join(" · ")
+    }
+}
+
+impl Step {
+    /// What happens, as the log of the player says it.
+    pub(super) fn event(&self) -> String {
+        let does = self.does.as_deref().unwrap_or_default();
+        match (self.who.as_str(), &self.answer) {
+            ("server", _) if self.asleep => {
+                format!("{} … sleeps", self.call.as_deref().unwrap_or(does))
+            }
+            ("server", Some(answer)) => {
+                format!("{} = {answer}", self.call.as_deref().unwrap_or(does))
+            }
+            ("server", None) => self.call.as_deref().unwrap_or(does).to_owned(),
+            ("kernel" | "clock", _) => format!("the {} {does}", self.who),
+            (client, _) => format!("{client} {does}"),
+        }
+    }
+
+    pub(super) fn held(&self, name: &str, queue: Queue) -> u64 {
+        let outbox = self.server.as_ref().and_then(|server| server.outbox.as_ref());
+        let of = |queue: fn(&Connection) -> u64| self.connections.get(name).map_or(0, queue);
+        match queue {
+            Queue::Unsent => of(|connection| connection.unsent),
+            Queue::ClientOut => of(|connection| connection.client_out),
+            Queue::ServerIn => of(|connection| connection.server_in),
+            Queue::Outbox => outbox.and_then(|outbox| outbox.get(name)).copied().unwrap_or(0),
+            Queue::ServerOut => of(|connection| connection.server_out),
+            Queue::ClientIn => of(|connection| connection.client_in),
+        }
+    }
+
+    /// The bytes that are still in a buffer in front of the client's own.
+    fn under_way(&self, name: &str) -> u64 {
+        let before = QUEUES.iter().filter(|(queue, _)| *queue != Queue::ClientIn);
+        before.map(|(queue, _)| self.held(name, *queue)).sum()
+    }
+}

@@ -1,0 +1,52 @@
+//! Scenes: recorded runs of the servers, which the book's pages play step by step.
+//!
+//! `docs/scenes/record` makes them. Here is what needs no recording: the list, and the strips, which stand for the scenes
+//! on paper and in a browser without JavaScript.
+
+mod data;
+mod strip;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::exercises::{Place, say, write};
+use data::Scene;
+
+/// Where the recordings are, and the strips beside them.
+const FOLDER: &str = "docs/src/scenes";
+
+/// What to do with the recorded scenes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Draw the strip of each scene anew: docs/src/scenes/NAME.svg
+    #[arg(long)]
+    strips: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let root = Place::find()?.root;
+    for scene in all(&root)? {
+        let Scene { name, title, steps, .. } = &scene;
+        say!("{name:>16}  {title} ({} steps of {})", steps.len(), scene.program);
+        if args.strips {
+            write(&root.join(FOLDER).join(format!("{name}.svg")), &strip::draw(&scene))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every scene, by name. A checkout without recordings has none.
+fn all(root: &Path) -> anyhow::Result<Vec<Scene>> {
+    let folder = root.join(FOLDER);
+    let Ok(entries) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|kind| kind == "js"));
+    files.sort();
+    let read = |path: &std::path::PathBuf| {
+        let text = fs::read_to_string(path)?;
+        Scene::read(&text)
+    };
+    files.iter().map(|path| read(path).with_context(|| path.display().to_string())).collect()
+}

@@ -1,0 +1,228 @@
+//! A strip: the key moments of a scene, one below the other, as SVG.
+//!
+//! In the style of the book's pictures: a panel of its own, so that it is readable on a light and on a dark page, and
+//! lines and words beside the colours, so that it is readable on paper.
+
+use std::fmt::Write;
+
+use super::data::{Queue, Scene};
+
+/// The size of the drawing; on the page it is as wide as there is room for.
+const WIDTH: usize = 640;
+const MARGIN: usize = 24;
+/// The buffers stand behind the client's name and how it fares.
+const BARS: usize = 236;
+const GAP: usize = 8;
+/// From one client to the next, and from one line of text to the next.
+const ROW: usize = 34;
+const LINE: usize = 25;
+/// So many letters of 20 px are a line.
+const LETTERS: usize = 62;
+
+const STYLE: &str = "<style>text{font:20px Helvetica,Arial,'Liberation Sans',sans-serif;fill:#1d2329}\
+    .panel{fill:#faf8f2;stroke:#a39d8d;stroke-width:2}.title{font-size:25px;font-weight:bold}\
+    .step{font-weight:bold}.small{font-size:18px;fill:#5a5548}.head{font-size:16px;fill:#5a5548}.mid{text-anchor:middle}\
+    .server{font-size:18px;fill:#2a5a27}.fares{font-size:18px}.bytes{font-size:16px}.box{fill:#fff;stroke:#77705e;stroke-width:1.5}\
+    .kernel,.outbox{fill:#d8d0bb;stroke:#77705e}.outbox{fill:#bfe0b8}.trouble{fill:#a63c1c;font-weight:bold}.line{stroke:#a39d8d;stroke-width:2}\
+    </style>";
+
+/// The strip of a scene.
+pub(super) fn draw(scene: &Scene) -> String {
+    let mut strip = Strip { svg: String::new(), y: 42 };
+    strip.text(MARGIN, "title", &scene.title);
+    strip.heads(scene);
+    for moment in &scene.moments {
+        strip.moment(scene, *moment);
+    }
+    strip.finish(scene)
+}
+
+/// A drawing that grows downwards.
+struct Strip {
+    svg: String,
+    /// Where the next line of text stands.
+    y: usize,
+}
+
+impl Strip {
+    fn put(&mut self, text: &str) {
+        // Writing into a String cannot fail.
+        let _ = writeln!(self.svg, "{text}");
+    }
+
+    fn text(&mut self, x: usize, class: &str, text: &str) {
+        let (y, text) = (self.y, escaped(text));
+        self.put(&format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>"));
+    }
+
+    /// What the columns are.
+    fn heads(&mut self, scene: &Scene) {
+        self.y += 30;
+        let queues = scene.queues();
+        let bar = bar(queues.len());
+        for line in [0, 1] {
+            for (n, (_, words)) in queues.iter().enumerate() {
+                self.text(BARS + n * (bar + GAP) + bar / 2, "head mid", words[line]);
+            }
+            self.y += 18;
+        }
+    }
+
+    fn moment(&mut self, scene: &Scene, index: usize) {
+        let step = &scene.steps[index];
+        self.put(&format!(
+            "<path class=\"line\" d=\"M{MARGIN} {}H{}\"/>",
+            self.y - 6,
+            WIDTH - MARGIN
+        ));
+        self.y += 22;
+        let who = if step.who == "server" { "server: " } else { "" };
+        self.text(MARGIN, "step", &format!("{}. {who}{}", index + 1, step.event()));
+        for client in scene.clients.iter().filter(|client| scene.is_here(index, &client.name)) {
+            self.y += ROW;
+            self.client(scene, index, &client.name);
+        }
+        self.y += LINE + 5;
+        self.text(MARGIN, "server", &scene.server(index));
+        for line in wrapped(&step.caption) {
+            self.y += LINE;
+            self.text(MARGIN, "", &line);
+        }
+        self.y += LINE;
+    }
+
+    /// A client: its name, how it fares, and its bytes in each buffer.
+    fn client(&mut self, scene: &Scene, index: usize, name: &str) {
+        let fares = scene.fares(index, name);
+        let is_trouble = fares.starts_with("waits") || fares == "cut off";
+        self.text(MARGIN, "step", name);
+        self.text(MARGIN + 22, if is_trouble { "fares trouble" } else { "fares" }, &fares);
+        let queues = scene.queues();
+        let width = bar(queues.len());
+        for (n, (queue, _)) in queues.into_iter().enumerate() {
+            let bytes = scene.steps[index].held(name, queue);
+            self.buffer((BARS + n * (width + GAP), width), queue, bytes, scene.capacity(queue));
+        }
+    }
+
+    fn buffer(&mut self, (x, width): (usize, usize), queue: Queue, bytes: u64, capacity: u64) {
+        let y = self.y - 20;
+        let place = format!("x=\"{x}\" y=\"{y}\" height=\"27\"");
+        self.put(&format!("<rect class=\"box\" {place} width=\"{width}\"/>"));
+        if bytes == 0 {
+            return;
+        }
+        // A few bytes are to be seen too.
+        let filled = (bytes * width as u64 / capacity.max(bytes)).max(4);
+        let class = if queue == Queue::Outbox { "outbox" } else { "kernel" };
+        self.put(&format!("<rect class=\"{class}\" {place} width=\"{filled}\"/>"));
+        self.text(x + width / 2, "bytes mid", &grouped(bytes));
+    }
+
+    fn finish(self, scene: &Scene) -> String {
+        let height = self.y;
+        let captions: Vec<_> =
+            scene.moments.iter().map(|moment| scene.steps[*moment].caption.as_str()).collect();
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+             aria-labelledby=\"title desc\">\n\
+             <title id=\"title\">{}</title>\n<desc id=\"desc\">{}</desc>\n{STYLE}\n\
+             <rect class=\"panel\" x=\"2\" y=\"2\" width=\"{}\" height=\"{}\" rx=\"14\"/>\n{}</svg>\n",
+            escaped(&scene.title),
+            escaped(&captions.join(" ")),
+            WIDTH - 4,
+            height - 4,
+            self.svg
+        )
+    }
+}
+
+/// How wide a buffer is if there are so many.
+fn bar(columns: usize) -> usize {
+    (WIDTH - MARGIN - BARS) / columns.max(1) - GAP
+}
+
+/// A text in lines that fit the strip.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < LETTERS => {
+                *line += " ";
+                *line += word;
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// 16384 as 16,384.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A waits for its turn with five bytes in the server's receive queue, behind a client that the server reads from.
+    const SCENE: &str = r#"scene({"name": "n", "title": "A & B", "program": "stage1-blocking",
+        "clients": [{"name": "A"}, {"name": "B"}], "moments": [1],
+        "capacity": {"client_out": 1, "server_in": 10, "server_out": 1, "client_in": 0},
+        "steps": [
+            {"who": "server", "call": "recvfrom(B, …)", "asleep": true, "connections": {}, "backlog": [], "caption": "c"},
+            {"who": "A", "does": "sends 5 bytes", "backlog": ["A"], "caption": "B is silent, so A waits.",
+             "connections": {"A": {"connected": true, "client_out": 0, "server_in": 5, "server_out": 0,
+                "client_in": 0, "returned": 0, "fin": "none", "reset": false}}}
+        ]});"#;
+
+    #[test]
+    fn a_strip_says_who_waits_for_whom_and_what_the_server_does() {
+        let svg = draw(&Scene::read(SCENE).unwrap());
+        for said in [
+            ">A &amp; B<",
+            ">2. A sends 5 bytes<",
+            ">waits for B<",
+            ">server sleeps in recvfrom · backlog: A<",
+            ">B is silent, so A waits.<",
+        ] {
+            assert!(svg.contains(said), "{said} is not in {svg}");
+        }
+        // Half of the receive queue is full, and there is no column for an outbox.
+        assert!(svg.contains(&format!("height=\"27\" width=\"{}\"", bar(3) / 2)), "{svg}");
+        assert!(!svg.contains("outbox<"));
+        // B has not connected.
+        assert!(!svg.contains(">B<"));
+    }
+
+    #[test]
+    fn a_strip_is_readable_on_any_page_since_it_has_a_background_of_its_own() {
+        let svg = draw(&Scene::read(SCENE).unwrap());
+        assert!(svg.contains("viewBox") && svg.contains("<rect class=\"panel\""));
+    }
+
+    #[test]
+    fn a_caption_is_broken_between_words() {
+        let lines = wrapped(&"word ".repeat(30));
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.len() <= LETTERS && line.starts_with("word")));
+    }
+
+    #[test]
+    fn numbers_have_a_comma_for_each_thousand() {
+        assert_eq!([5, 999, 16_384, 1_000_000].map(grouped), ["5", "999", "16,384", "1,000,000"]);
+    }
+}
