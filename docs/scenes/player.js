@@ -105,7 +105,7 @@ function fares(scene, steps, index, name) {
 /** What happened at a step, in one line. */
 function event(scene, step) {
   if (step.who !== "server") return `${actor(scene, step)} ${step.does ?? ""}`;
-  const answer = step.asleep ? " … sleeps" : step.answer === null || step.answer === undefined ? "" : ` = ${step.answer}`;
+  const answer = step.asleep ? " … sleeps" : step.answer ? ` = ${step.answer}` : "";
   return `${step.call ?? step.does}${answer}`;
 }
 
@@ -181,8 +181,8 @@ class Player {
       oninput: () => { this.pause(); this.show(parts.slider.value - 1); } });
     parts.count = make("span", { class: "count" });
     return make("div", { class: "controls" },
-      button("One step back", "◀", () => this.go(-1)), parts.play, button("One step on", "Step ▶", () => this.go(1)),
-      parts.slider, parts.count, this.whatIfSwitch(),
+      button("One step back", "◀", () => this.go(-1)), parts.play,
+      button("One step on", "Step ▶", () => this.go(1)), parts.slider, parts.count, this.whatIfSwitch(),
       button("Full screen", "Full screen", () => this.fullScreen(), "large"));
   }
 
@@ -264,7 +264,8 @@ class Player {
     parts.caption.textContent = steps[step].caption ?? "";
     parts.slider.max = steps.length;
     parts.slider.value = step + 1;
-    parts.slider.setAttribute("aria-valuetext", `Step ${step + 1} of ${steps.length}: ${event(this.scene, steps[step])}`);
+    const place = `Step ${step + 1} of ${steps.length}`;
+    parts.slider.setAttribute("aria-valuetext", `${place}: ${event(this.scene, steps[step])}`);
     parts.count.textContent = `${step + 1} / ${steps.length}`;
     this.showNow();
     this.showEnd();
@@ -338,12 +339,12 @@ class Player {
     const block = at && this.run.code.find(({ file, first, lines }) =>
       file === at.file && first <= at.line && at.line < first + lines.length);
     parts.place.textContent = block ? `${at.file}, line ${at.line}` : "";
-    if (!block) return parts.code.replaceChildren();
-    const id = `${block.file}:${block.first}:${this.whatIf}`;
+    const id = block ? `${block.file}:${block.first}:${this.whatIf}` : "";
     if (parts.code.dataset.block !== id) {
       parts.code.dataset.block = id;
-      parts.code.replaceChildren(...block.lines.map((line, n) => codeLine(line, block.first + n)));
+      parts.code.replaceChildren(...(block?.lines ?? []).map((line, n) => codeLine(line, block.first + n)));
     }
+    if (!block) return;
     for (const line of parts.code.children) line.removeAttribute("aria-current");
     const line = parts.code.children[at.line - block.first];
     line.setAttribute("aria-current", steps[step].at ? "step" : "location");
@@ -362,9 +363,11 @@ class Player {
 
   showLog() {
     const { scene, steps, step, parts } = this;
-    const lines = steps.slice(0, step + 1).map((each, n) => make("li", { class: kind(each) },
-      make("a", { href: `#${this.hash(n)}`, tabindex: -1 },
-        make("span", { class: "who" }, each.server?.threads && each.who === "server" ? actor(scene, each) : ""), " ", event(scene, each))));
+    const lines = steps.slice(0, step + 1).map((each, n) => {
+      const who = each.who === "server" && each.server?.threads ? `${actor(scene, each)}: ` : "";
+      const link = make("a", { href: `#${this.hash(n)}`, tabindex: -1 }, `${who}${event(scene, each)}`);
+      return make("li", { class: kind(each) }, link);
+    });
     parts.log.replaceChildren(...lines);
     parts.log.scrollTop = parts.log.scrollHeight;
   }
@@ -417,8 +420,10 @@ const PANELS = [
     .map((thread) => `${step.server?.threads ? `${thread.name} ` : ""}${doing(thread)}`).join("; ") },
   { name: "ready", title: "The poller will report", isThere: (step) => step.ready?.length > 0,
     text: (step) => list(step.ready) },
-  { name: "backlog", title: "Backlog", isThere: (step) => step.backlog?.length > 0, text: (step) => list(step.backlog) },
-  { name: "due", title: "Due a turn", isThere: (step) => step.server?.due, text: (step) => list(step.server?.due ?? []) },
+  { name: "backlog", title: "Backlog", isThere: (step) => step.backlog?.length > 0,
+    text: (step) => list(step.backlog) },
+  { name: "due", title: "Due a turn", isThere: (step) => step.server?.due,
+    text: (step) => list(step.server?.due ?? []) },
   { name: "accept_pending", title: "accept(2) to be called",
     isThere: (step) => typeof step.server?.accept_pending === "boolean",
     text: (step) => (step.server?.accept_pending ? "yes" : "no") },
@@ -526,9 +531,10 @@ class Lanes {
     return this.steps.flatMap((step, index) => {
       const lane = this.laneOf(step);
       const [x, y, kernel] = [this.x(index), this.y(lane), this.y(this.kernel)];
-      const mark = draw("circle", { class: `mark ${kind(step)} ${step.answer === "EAGAIN" || step.asleep ? "hollow" : ""}`,
-        cx: x, cy: y, r: 4 }, draw("title", {}, `${index + 1}: ${event(this.scene, step)}`));
-      if (lane === this.kernel || step.asleep || step.answer === "EAGAIN") return [mark];
+      const isHollow = step.asleep || step.answer === "EAGAIN"; // nothing has moved
+      const mark = draw("circle", { class: `mark ${kind(step)} ${isHollow ? "hollow" : ""}`, cx: x, cy: y, r: 4 },
+        draw("title", {}, `${index + 1}: ${event(this.scene, step)}`));
+      if (lane === this.kernel || isHollow) return [mark];
       const [start, end] = comesIn(step) ? [kernel, y] : [y, kernel];
       return [draw("path", { class: `arrow ${kind(step)}`, d: arrow(x, start, end) }), mark];
     });

@@ -1,4 +1,4 @@
-// Several scenes on one clock: the same clients before several servers, so that one sees at a glance who waits for whom.
+// Several scenes on one clock: the same clients before several servers. One sees at a glance who waits for whom.
 //
 // In a page:  <div class="scenes" data-scenes="three-1 three-2 …"><img src="scenes/….svg" alt="…"></div>
 // The picture is for paper and for readers without JavaScript. `data-page2="…"` names another page for the scene of
@@ -6,11 +6,12 @@
 "use strict";
 (() => {
 
-const { make, draw, standing, threads, blocker, fares, event, kind, doing, load, folderOf, isForPaper } = window.scenePlayer;
+const { make, draw, standing, threads, blocker, fares, event, kind, doing, load, folderOf, isForPaper } =
+  window.scenePlayer;
 
 /**
- * The same clients before several servers. Servers take different numbers of steps, so the clock counts what the clients
- * do: at tick k each scene stands at its last step before the clients' action k + 1.
+ * The same clients before several servers. Servers take different numbers of steps, so the clock counts what the
+ * clients do: at tick k each scene stands at its last step before the clients' action k + 1.
  */
 class Together {
   constructor(root, scenes) {
@@ -28,7 +29,8 @@ class Together {
   }
 
   build() {
-    const button = (name, sign, action) => make("button", { type: "button", "aria-label": name, onclick: action }, sign);
+    const button = (name, sign, action) =>
+      make("button", { type: "button", "aria-label": name, onclick: action }, sign);
     this.play = button("Play", "▶ Play", () => this.toggle());
     this.slider = make("input", { type: "range", min: 1, max: this.count, "aria-label": "Clients’ actions",
       oninput: () => { this.pause(); this.show(this.slider.value - 1); } });
@@ -47,7 +49,8 @@ class Together {
     const picture = make("div", { class: "picture" });
     const server = make("p", { class: "server" });
     const title = make("a", { href: `${page}#${scene.name}.step=1` }, stage ? `Stage ${stage}` : scene.title);
-    const box = make("div", { class: "card", "data-card": scene.name }, make("p", { class: "title" }, title), picture, server);
+    const box = make("div", { class: "card", "data-card": scene.name },
+      make("p", { class: "title" }, title), picture, server);
     return { box, picture, server };
   }
 

@@ -7,11 +7,11 @@ mod data;
 mod strip;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
-use crate::exercises::{Place, say, write};
+use crate::exercises::{Place, TOOL, say, write};
 use data::Scene;
 
 /// Where the recordings are, and the strips beside them.
@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Draw the strip of each scene anew: docs/src/scenes/NAME.svg
     #[arg(long)]
     strips: bool,
+    /// Say whether a strip is not what its scene says
+    #[arg(long, conflicts_with = "strips")]
+    check: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -30,8 +33,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for scene in all(&root)? {
         let Scene { name, title, steps, .. } = &scene;
         say!("{name:>16}  {title} ({} steps of {})", steps.len(), scene.program);
+        let file = root.join(FOLDER).join(format!("{name}.svg"));
         if args.strips {
-            write(&root.join(FOLDER).join(format!("{name}.svg")), &strip::draw(&scene))?;
+            write(&file, &strip::draw(&scene))?;
+        }
+        if args.check {
+            let there = fs::read_to_string(&file).unwrap_or_default();
+            let is_current = there.replace("\r\n", "\n") == strip::draw(&scene);
+            ensure!(is_current, "{FOLDER}/{name}.svg is out of date: {TOOL} scenes --strips");
         }
     }
     Ok(())
@@ -44,7 +53,7 @@ fn all(root: &Path) -> anyhow::Result<Vec<Scene>> {
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|kind| kind == "js"));
     files.sort();
-    let read = |path: &std::path::PathBuf| {
+    let read = |path: &PathBuf| {
         let text = fs::read_to_string(path)?;
         Scene::read(&text)
     };

@@ -1,0 +1,363 @@
+//! The pages with scenes, in a browser. Without one, or without mdbook, the tests say that they skip.
+#![cfg(unix)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::browser::{Browser, find};
+use super::{Files, list, number, pages, repository, root, scenes, scenes_of, text};
+
+/// The narrowest phone that we care about.
+const NARROW: u32 = 390;
+const WIDE: u32 = 1280;
+
+/// A book with a page for the player to be tried on, whatever scenes the real one has.
+#[test]
+fn a_scene_is_stepped_through_by_key_by_link_and_by_switch() {
+    let folder = target("scenes-sample");
+    let book = sample_book(&folder);
+    let Some((mut browser, book)) = browser_and_book("sample", &folder.join("docs"), &book) else {
+        return;
+    };
+    let scene = sample_scene("one");
+    for page in ["one.html", "steps/two.html"] {
+        let url = format!("file://{}/{page}", book.display());
+        browser.open(&url);
+        step_through(&mut browser, "one", &scene);
+        follow_links(&mut browser, "one", &scene);
+        try_what_if(&mut browser, "one", &scene["what_if"]);
+        assert_eq!(browser.eval(&format!("{}.dataset.waits", root_of("one"))), "A");
+        on_paper_is_the_strip(&mut browser, "one");
+        fits(&mut browser);
+        assert_eq!(browser.errors, [""; 0], "{page}");
+    }
+}
+
+#[test]
+fn several_scenes_run_on_one_clock_and_say_who_waits_for_whom() {
+    let folder = target("scenes-together");
+    let book = sample_book(&folder);
+    let Some((mut browser, book)) = browser_and_book("together", &folder.join("docs"), &book)
+    else {
+        return;
+    };
+    browser.open(&format!("file://{}/many.html", book.display()));
+    browser.wait_for("document.querySelector('.scenes.ready')");
+    let fares = |browser: &mut Browser, name: &str| {
+        browser.eval(&format!("document.querySelector('[data-fares=\"{name}\"]').textContent"))
+    };
+    // It begins at the end: B has been served by the one, and waits for A in the other.
+    assert_eq!(fares(&mut browser, "one.B"), "served");
+    assert_eq!(fares(&mut browser, "blocking.B"), "waits for A");
+    browser.eval("document.querySelector('.scenes').focus()");
+    browser.press("Home");
+    assert_eq!(fares(&mut browser, "one.B"), "not here yet");
+    let link =
+        browser.eval("document.querySelector('[data-card=blocking] a').getAttribute('href')");
+    assert_eq!(link, "stage1.html#blocking.step=1");
+    fits(&mut browser);
+    assert_eq!(browser.errors, [""; 0]);
+}
+
+/// The page for paper has all chapters in one.
+#[test]
+fn on_the_page_for_paper_no_scene_starts_and_each_has_its_strip() {
+    let folder = target("scenes-paper");
+    let book = sample_book(&folder);
+    let Some((mut browser, book)) = browser_and_book("paper", &folder.join("docs"), &book) else {
+        return;
+    };
+    browser.open(&format!("file://{}/print.html", book.display()));
+    let strips = "[...document.querySelectorAll('.scene img')]";
+    assert_eq!(browser.eval(&format!("{strips}.length")), 2);
+    browser.wait_for(&format!("{strips}.every((strip) => strip.complete)"));
+    assert_eq!(browser.eval(&format!("{strips}.every((strip) => strip.naturalWidth > 0)")), true);
+    assert_eq!(browser.eval("document.querySelectorAll('.player').length"), 0);
+    assert_eq!(browser.errors, [""; 0]);
+}
+
+/// The real book, with all the scenes that it has.
+#[test]
+fn every_scene_of_the_book_plays_on_its_page() {
+    let files = repository();
+    let scenes = scenes();
+    if scenes.is_empty() {
+        return eprintln!("skipped: no scene is recorded");
+    }
+    let docs = root().join("docs");
+    let Some((mut browser, book)) = browser_and_book("book", &docs, &target("scenes-book")) else {
+        return;
+    };
+    for (page, name) in places(&files) {
+        let scene =
+            &scenes.iter().find(|scene| scene.name == name).expect("another test says so").data;
+        browser.open(&format!("file://{}/{page}", book.display()));
+        step_through(&mut browser, &name, scene);
+        follow_links(&mut browser, &name, scene);
+        the_strip_says_the_same(&mut browser, &name, scene);
+        if !scene["what_if"].is_null() {
+            try_what_if(&mut browser, &name, &scene["what_if"]);
+        }
+        fits(&mut browser);
+        assert_eq!(browser.errors, [""; 0], "{page}");
+    }
+    no_page_is_large(&book);
+}
+
+// ---- what a page has to do
+
+/// To the end and back by key: at both ends the page shows what the data says.
+fn step_through(browser: &mut Browser, name: &str, scene: &Value) {
+    browser.wait_for(&format!("{}?.classList.contains('ready')", root_of(name)));
+    let here = browser.eval("location.pathname");
+    browser.eval(&format!("{}.focus()", root_of(name)));
+    browser.press("Home");
+    let last = list(scene, "steps").len();
+    for _ in 1..last {
+        browser.press("ArrowRight");
+    }
+    shows(browser, name, scene, last);
+    browser.press("ArrowRight"); // past the end
+    for _ in 1..last {
+        browser.press("ArrowLeft");
+    }
+    shows(browser, name, scene, 1);
+    browser.press("End");
+    shows(browser, name, scene, last);
+    // mdbook turns the page with the same keys.
+    assert_eq!(browser.eval("location.pathname"), here);
+}
+
+/// The page shows this step: its number, its caption, and every byte. Steps are counted from 1.
+#[track_caller]
+fn shows(browser: &mut Browser, name: &str, scene: &Value, step: usize) {
+    let root = root_of(name);
+    assert_eq!(browser.eval(&format!("{root}.dataset.step")), step.to_string(), "{name}");
+    let data = &list(scene, "steps")[step - 1];
+    let caption = browser.eval(&format!("{root}.querySelector('.caption').textContent"));
+    assert_eq!(caption, text(data, "caption"), "{name}, step {step}");
+    let queues = browser.eval(&format!(
+        "Object.fromEntries([...{root}.querySelectorAll('[data-queue]')].map((element) =>
+            [element.dataset.queue, Number(element.textContent.replaceAll(',', ''))]))"
+    ));
+    for (queue, shown) in queues.as_object().expect("queues") {
+        let (client, queue) = queue.split_once('.').expect("a client and a queue");
+        let expected = match queue {
+            "outbox" => number(&data["server"]["outbox"], client),
+            queue => number(&data["connections"][client], queue),
+        };
+        assert_eq!(shown.as_u64(), Some(expected), "{name}, step {step}: {client}.{queue}");
+    }
+    let line = browser
+        .eval(&format!("{root}.querySelector('.code [aria-current=step]')?.dataset.line ?? null"));
+    let expected = data["at"]["line"].as_u64().map_or(Value::Null, |line| json!(line.to_string()));
+    assert_eq!(line, expected, "{name}, step {step}: the line");
+}
+
+/// A link to a step shows it, and the address follows the reader.
+fn follow_links(browser: &mut Browser, name: &str, scene: &Value) {
+    browser.eval(&format!("location.hash = '#{name}.step=3'"));
+    browser.wait_for(&format!("{}.dataset.step === '3'", root_of(name)));
+    shows(browser, name, scene, 3);
+    browser.press("ArrowLeft");
+    browser.wait_for(&format!("location.hash === '#{name}.step=2'"));
+}
+
+/// The switch plays what happens with the fault, up to its end.
+fn try_what_if(browser: &mut Browser, name: &str, what_if: &Value) {
+    let root = root_of(name);
+    browser.eval(&format!("{root}.querySelector('[role=switch]').click()"));
+    assert_eq!(browser.eval(&format!("{root}.dataset.whatIf")), "true");
+    browser.press("End");
+    shows(browser, name, what_if, list(what_if, "steps").len());
+    browser.eval(&format!("{root}.querySelector('[role=switch]').click()"));
+    assert_eq!(browser.eval(&format!("{root}.dataset.whatIf")), "false");
+    browser.eval(&format!("location.hash = '#{name}.what-if.step=1'"));
+    browser.wait_for(&format!("{root}.dataset.whatIf === 'true' && {root}.dataset.step === '1'"));
+    browser.press("End");
+}
+
+/// The strip is drawn by another program than the player, from the same data.
+fn the_strip_says_the_same(browser: &mut Browser, name: &str, scene: &Value) {
+    let strip = root().join(super::FOLDER).join(format!("{name}.svg"));
+    let strip = fs::read_to_string(strip).expect("another test says so");
+    for moment in list(scene, "moments").iter().filter_map(Value::as_u64) {
+        browser.eval(&format!("location.hash = '#{name}.step={}'", moment + 1));
+        browser.wait_for(&format!("{}.dataset.step === '{}'", root_of(name), moment + 1));
+        let fares = browser.eval(&format!(
+            "[...{}.querySelectorAll('[data-fares]')].map((element) => element.textContent)",
+            root_of(name)
+        ));
+        let part = strip.split(&format!(">{}. ", moment + 1)).nth(1).expect("the moment");
+        let part = part.split("<path class=\"line\"").next().unwrap_or_default();
+        for words in fares.as_array().expect("words").iter().filter_map(Value::as_str) {
+            let said = words == "not here yet" || part.contains(&format!(">{words}<"));
+            assert!(said, "{name}, step {}: the strip does not say {words:?}", moment + 1);
+        }
+    }
+}
+
+fn on_paper_is_the_strip(browser: &mut Browser, name: &str) {
+    let shown = |browser: &mut Browser, what: &str| {
+        let element = format!("{}.querySelector('{what}')", root_of(name));
+        browser.eval(&format!("getComputedStyle({element}).display !== 'none'"))
+    };
+    assert_eq!([shown(browser, "img"), shown(browser, ".player")], [false, true], "on the screen");
+    browser.call("Emulation.setEmulatedMedia", json!({"media": "print"}));
+    assert_eq!([shown(browser, "img"), shown(browser, ".player")], [true, false], "on paper");
+    browser.call("Emulation.setEmulatedMedia", json!({"media": ""}));
+}
+
+/// On a phone the page need not be scrolled sideways.
+#[track_caller]
+fn fits(browser: &mut Browser) {
+    browser.resize(NARROW);
+    let width = browser.eval(
+        "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
+        done(document.documentElement.scrollWidth))))",
+    );
+    assert!(width.as_u64().is_some_and(|width| width <= NARROW.into()), "{width} pixels wide");
+    browser.resize(WIDE);
+}
+
+fn no_page_is_large(book: &Path) {
+    for page in super::files_in(book, &["html"]) {
+        // The page for paper is the whole book.
+        let size = fs::metadata(&page).expect("a page").len();
+        let is_for_paper = page.file_name().is_some_and(|name| name == "print.html");
+        assert!(is_for_paper || size < 1_000_000, "{}: {size} bytes", page.display());
+    }
+}
+
+// ---- books and places
+
+/// The scene's root element, as an expression.
+fn root_of(name: &str) -> String {
+    format!("document.querySelector('[data-scene=\"{name}\"]')")
+}
+
+/// The pages of the built book that play a scene by itself.
+fn places(files: &Files) -> Vec<(String, String)> {
+    let places = pages(files).flat_map(|(page, text)| scenes_of(page, text));
+    let alone = places.filter(|(_, _, strip)| strip.is_some());
+    alone
+        .map(|(page, name, _)| (page.replace("docs/src/", "").replace(".md", ".html"), name))
+        .collect()
+}
+
+fn target(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// A browser, and the book built into a folder. `None` if one of the two programs is missing.
+fn browser_and_book(name: &str, docs: &Path, book: &Path) -> Option<(Browser, PathBuf)> {
+    let Some(mdbook) = find(&["mdbook"]) else {
+        eprintln!("skipped: no mdbook");
+        return None;
+    };
+    let _ = fs::remove_dir_all(book);
+    let output = Command::new(mdbook).arg("build").arg(docs).arg("--dest-dir").arg(book).output();
+    let output = output.expect("mdbook");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let Some(mut browser) = Browser::start(&target(&format!("browser-{name}"))) else {
+        eprintln!("skipped: no Chromium");
+        return None;
+    };
+    browser.resize(WIDE);
+    Some((browser, book.to_owned()))
+}
+
+/// Writes a book of a few pages with our player and the sample scenes. The answer is where it is to be built.
+fn sample_book(folder: &Path) -> PathBuf {
+    let _ = fs::remove_dir_all(folder);
+    let write = |path: &str, text: &str| {
+        let path = folder.join("docs").join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    };
+    for name in
+        ["book.toml", "book.css", "scenes/player.js", "scenes/together.js", "scenes/player.css"]
+    {
+        write(
+            name,
+            &fs::read_to_string(root().join("docs").join(name)).expect("a file of the book"),
+        );
+    }
+    let page = |folder: &str| {
+        format!(
+            "# A page\n\n<div class=\"scene\" data-scene=\"one\"><img src=\"{folder}scenes/one.svg\" alt=\"A waits\"></div>\n"
+        )
+    };
+    write("src/SUMMARY.md", "- [One](one.md)\n- [Two](steps/two.md)\n- [Many](many.md)\n");
+    write("src/one.md", &page(""));
+    write("src/steps/two.md", &page("../"));
+    write(
+        "src/many.md",
+        "# Many\n\n<div class=\"scenes\" data-scenes=\"one blocking\"><img src=\"scenes/one.svg\" alt=\"A waits\"></div>\n",
+    );
+    write(
+        "src/scenes/one.svg",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"9\" height=\"9\"/>",
+    );
+    for name in ["one", "blocking"] {
+        write(&format!("src/scenes/{name}.js"), &format!("scene({});", sample_scene(name)));
+    }
+    folder.join("book")
+}
+
+/// A and B connect, and B sends five bytes. One server gives them back. With the fault it also forgets A, and the other,
+/// `blocking`, waits for A.
+fn sample_scene(name: &str) -> Value {
+    let is_blocking = name == "blocking";
+    let asleep = if is_blocking { "recvfrom(A, …, 65536)" } else { "epoll_wait(epoll, …)" };
+    let mut steps = vec![
+        step("A", "connects", json!({"A": {"accepted": true}})),
+        step("server", asleep, json!({"A": {"accepted": true}})),
+        step("B", "connects and sends 5 bytes", json!({"A": {}, "B": {"server_in": 5}})),
+    ];
+    if !is_blocking {
+        steps.push(step("server", "epoll_wait(epoll, …)", json!({"A": {}, "B": {"client_in": 5}})));
+    }
+    let forgotten = vec![
+        step("A", "connects and sends 12000 bytes", json!({"A": {"server_in": 12000}})),
+        step("server", "epoll_wait(epoll, …)", json!({"A": {"server_in": 12000}})),
+    ];
+    let code = json!([{"file": "a.rs", "first": 7, "lines": ["fn wait() {", "    poll();", "}"]}]);
+    json!({
+        "name": name, "title": "Two clients", "about": "A is silent.",
+        "program": if is_blocking { "stage1-blocking" } else { "stage5-mio" },
+        "options": [], "recorded": "Linux 6.18, 2026-11-26", "small_buffers": false,
+        "clients": [{"name": "A", "about": "is silent"}, {"name": "B", "about": "talks"}],
+        "capacity": {"client_out": 0, "server_in": 20000, "server_out": 0, "client_in": 5, "outbox": 9},
+        "code": code, "steps": steps, "moments": [0, 1, 2],
+        "what_if": {"title": "A is forgotten", "about": "…", "code": code, "steps": forgotten, "moments": [0]},
+    })
+}
+
+/// A step of the sample. A server's step is a call in which it then sleeps.
+fn step(who: &str, does: &str, connections: Value) -> Value {
+    let mut all = serde_json::Map::new();
+    for (name, given) in connections.as_object().expect("connections") {
+        let mut connection = json!({"connected": true, "accepted": false, "client_out": 0, "server_in": 0,
+            "server_out": 0, "client_in": 0, "returned": 0, "fin": "none", "reset": false});
+        for (field, value) in given.as_object().expect("fields") {
+            connection[field] = value.clone();
+        }
+        all.insert(name.clone(), connection);
+    }
+    let is_server = who == "server";
+    json!({
+        "clock": 0.0, "who": who, "thread": 0, "does": if is_server { None } else { Some(does) },
+        "call": is_server.then_some(does), "answer": null, "asleep": is_server,
+        "at": if is_server { json!({"file": "a.rs", "line": 8, "function": "wait"}) } else { Value::Null },
+        "code_text": is_server.then_some("poll();"), "connections": all, "backlog": [], "ready": [],
+        "server": {"outbox": {"A": 0, "B": 0}, "due": []}, "caption": format!("{who}: {does}, with {} clients", all_names(&connections)),
+    })
+}
+
+fn all_names(connections: &Value) -> String {
+    connections.as_object().map_or(0, serde_json::Map::len).to_string()
+}
