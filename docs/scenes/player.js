@@ -54,7 +54,7 @@ function held(step, name, queue) {
 }
 
 /**
- * How a client fares: `away`, `left`, `cut`, `waits`, `stuck` (it does not read its own bytes), `silent`, `served`.
+ * How a client fares: `away`, `gone`, `cut`, `waits`, `stuck` (it does not read its own bytes), `silent`, `served`.
  * A client waits if it is in the backlog or if bytes of it are on their way and nothing stands in their way but us.
  */
 function standing(steps, index, name) {
@@ -62,9 +62,9 @@ function standing(steps, index, name) {
   const connection = step.connections[name];
   if (connection?.reset) return "cut";
   if (!connection?.connected) {
-    return steps.slice(0, index).some((earlier) => earlier.connections[name]?.connected) ? "left" : "away";
+    return steps.slice(0, index).some((earlier) => earlier.connections[name]?.connected) ? "gone" : "away";
   }
-  if (connection.fin === "both") return "left";
+  if (connection.fin === "both") return "gone";
   const unread = connection.client_in;
   const underWay = QUEUES.reduce((sum, [queue]) => sum + held(step, name, queue), 0) - unread;
   if (unread > 0 && underWay > 0) return "stuck";
@@ -91,7 +91,7 @@ function blocker(scene, steps, index, name) {
   return scene.clients.find(named)?.name ?? null;
 }
 
-const FARES = { away: "not here yet", left: "has left", cut: "cut off", waits: "waits", stuck: "does not read",
+const FARES = { away: "not here yet", gone: "has left", cut: "cut off", waits: "waits", stuck: "does not read",
   silent: "silent, connected", served: "served" };
 
 /** The same in words, with the name of the client that holds it up. */
@@ -162,8 +162,8 @@ class Player {
       make("div", { class: "said" }, parts.caption, parts.now, parts.end),
       parts.lanes, parts.queues,
       make("div", { class: "below" },
-        make("div", { class: "left" }, parts.place, parts.code),
-        make("div", { class: "right" }, parts.panels, make("p", { class: "label" }, "Calls and actions"), parts.log)));
+        make("div", {}, parts.place, parts.code),
+        make("div", { class: "aside" }, parts.panels, make("p", { class: "label" }, "Calls and actions"), parts.log)));
   }
 
   source() {
@@ -293,7 +293,7 @@ class Player {
     root.dataset.waits = isOver ? waiting.join(" ") : "";
     parts.end.hidden = !isOver;
     const verb = waiting.length > 1 ? "wait" : "waits";
-    const why = this.whatIf ? "for ever: the server sleeps, and no event will wake it." : "while the server sleeps.";
+    const why = this.whatIf ? "forever: the server sleeps, and no event will wake it." : "while the server sleeps.";
     parts.end.textContent = isOver ? `The recording ends here. ${list(waiting)} ${verb} ${why}` : "";
   }
 
@@ -517,13 +517,22 @@ class Lanes {
     const [left, right] = [this.edge(from), this.edge(to)];
     const box = { x: left, y: this.y(lane) - 9, width: right - left, height: 18 };
     const name = word.split(/[ ,]/)[0];
-    // Behind the mark with which the band begins.
-    const start = this.x(from) + 8;
-    const fits = right - start > word.length * 6.5;
+    const [start, room] = this.gap(lane, from, to);
+    const fits = room > word.length * 6.5;
     return [draw("rect", { class: `band ${name}`, ...box }, draw("title", {}, word)),
       ["waits", "sleeps"].includes(name) ? draw("rect", { fill: this.hatch, ...box }) : null,
       fits && name !== "runs" ? draw("text", { class: `word ${name}`, x: start, y: this.y(lane) + 4.5 }, word) : null,
     ].filter(Boolean);
+  }
+
+  /** The longest stretch of a band that no mark and no arrow crosses: where it begins, and its length. */
+  gap(lane, from, to) {
+    const crosses = (other) => (lane < this.kernel ? other <= lane : other >= lane);
+    const crossed = this.steps.flatMap((step, index) =>
+      (from <= index && index < to && crosses(this.laneOf(step)) ? [this.x(index)] : []));
+    const starts = [this.edge(from) - 4, ...crossed].map((x) => x + 8);
+    const gaps = starts.map((x, n) => [x, (crossed[n] ?? this.edge(to) + 6) - 6 - x]);
+    return gaps.reduce((best, gap) => (gap[1] > best[1] ? gap : best));
   }
 
   /** A mark for each step, and an arrow for what it moves: between a client or a thread and the kernel. */

@@ -35,10 +35,26 @@ pub(super) struct Scene {
     pub(super) title: String,
     pub(super) program: String,
     pub(super) clients: Vec<Client>,
-    pub(super) capacity: Capacity,
+    capacity: Capacity,
+    #[serde(flatten)]
+    pub(super) run: Run,
+    pub(super) what_if: Option<WhatIf>,
+}
+
+/// What was recorded: each step is the whole state.
+#[derive(Deserialize)]
+pub(super) struct Run {
     pub(super) steps: Vec<Step>,
     /// Which steps the strip shows, counted from 0.
     pub(super) moments: Vec<usize>,
+}
+
+/// The same clients before a server with a fault.
+#[derive(Deserialize)]
+pub(super) struct WhatIf {
+    pub(super) title: String,
+    #[serde(flatten)]
+    pub(super) run: Run,
 }
 
 #[derive(Deserialize)]
@@ -127,12 +143,19 @@ impl Scene {
             Queue::ClientIn => self.capacity.client_in,
         }
     }
+}
 
-    /// How a client fares, in words.
-    pub(super) fn fares(&self, index: usize, name: &str) -> String {
+impl Run {
+    /// What the strip says in words.
+    pub(super) fn captions(&self) -> impl Iterator<Item = &str> {
+        self.moments.iter().map(|moment| self.steps[*moment].caption.as_str())
+    }
+
+    /// How one of the clients fares, in words.
+    pub(super) fn fares(&self, index: usize, name: &str, clients: &[Client]) -> String {
         let step = &self.steps[index];
         let standing = self.standing(index, name);
-        match (standing, self.blocker(index, name)) {
+        match (standing, self.blocker(index, name, clients)) {
             ("waits", Some(other)) => format!("waits for {other}"),
             ("waits", None) if step.backlog.iter().any(|each| each == name) => {
                 "waits in the backlog".to_owned()
@@ -174,11 +197,11 @@ impl Scene {
     }
 
     /// The client for whose bytes the only thread sleeps.
-    fn blocker(&self, index: usize, name: &str) -> Option<&str> {
+    fn blocker<'c>(&self, index: usize, name: &str, clients: &'c [Client]) -> Option<&'c str> {
         let [(_, true, call)] = &self.threads(index)[..] else { return None };
         let call = call.as_deref()?;
         let is_named = |name: &&str| call.split(|c: char| !c.is_alphanumeric()).any(|w| w == *name);
-        let others = self.clients.iter().map(|client| client.name.as_str());
+        let others = clients.iter().map(|client| client.name.as_str());
         others.filter(|other| *other != name).find(is_named)
     }
 

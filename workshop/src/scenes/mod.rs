@@ -31,8 +31,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let root = Place::find()?.root;
     for scene in all(&root)? {
-        let Scene { name, title, steps, .. } = &scene;
-        say!("{name:>16}  {title} ({} steps of {})", steps.len(), scene.program);
+        let Scene { name, title, run, .. } = &scene;
+        say!("{name:>16}  {title} ({} steps of {})", run.steps.len(), scene.program);
         let file = root.join(FOLDER).join(format!("{name}.svg"));
         if args.strips {
             write(&file, &strip::draw(&scene))?;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::data::{Queue, Scene};
+use super::data::{Queue, Run, Scene};
 
 /// The size of the drawing; on the page it is as wide as there is room for.
 const WIDTH: usize = 640;
@@ -31,8 +31,12 @@ pub(super) fn draw(scene: &Scene) -> String {
     let mut strip = Strip { svg: String::new(), y: 42 };
     strip.text(MARGIN, "title", &scene.title);
     strip.heads(scene);
-    for moment in &scene.moments {
-        strip.moment(scene, *moment);
+    strip.moments(scene, &scene.run);
+    if let Some(what_if) = &scene.what_if {
+        strip.y += 12;
+        strip.text(MARGIN, "title", &format!("What if: {}", what_if.title));
+        strip.y += LINE;
+        strip.moments(scene, &what_if.run);
     }
     strip.finish(scene)
 }
@@ -68,8 +72,14 @@ impl Strip {
         }
     }
 
-    fn moment(&mut self, scene: &Scene, index: usize) {
-        let step = &scene.steps[index];
+    fn moments(&mut self, scene: &Scene, run: &Run) {
+        for moment in &run.moments {
+            self.moment(scene, run, *moment);
+        }
+    }
+
+    fn moment(&mut self, scene: &Scene, run: &Run, index: usize) {
+        let step = &run.steps[index];
         self.put(&format!(
             "<path class=\"line\" d=\"M{MARGIN} {}H{}\"/>",
             self.y - 6,
@@ -78,12 +88,12 @@ impl Strip {
         self.y += 22;
         let who = if step.who == "server" { "server: " } else { "" };
         self.text(MARGIN, "step", &format!("{}. {who}{}", index + 1, step.event()));
-        for client in scene.clients.iter().filter(|client| scene.is_here(index, &client.name)) {
+        for client in scene.clients.iter().filter(|client| run.is_here(index, &client.name)) {
             self.y += ROW;
-            self.client(scene, index, &client.name);
+            self.client(scene, run, index, &client.name);
         }
         self.y += LINE + 5;
-        self.text(MARGIN, "server", &scene.server(index));
+        self.text(MARGIN, "server", &run.server(index));
         for line in wrapped(&step.caption) {
             self.y += LINE;
             self.text(MARGIN, "", &line);
@@ -92,15 +102,15 @@ impl Strip {
     }
 
     /// A client: its name, how it fares, and its bytes in each buffer.
-    fn client(&mut self, scene: &Scene, index: usize, name: &str) {
-        let fares = scene.fares(index, name);
+    fn client(&mut self, scene: &Scene, run: &Run, index: usize, name: &str) {
+        let fares = run.fares(index, name, &scene.clients);
         let is_trouble = fares.starts_with("waits") || fares == "cut off";
         self.text(MARGIN, "step", name);
         self.text(MARGIN + 22, if is_trouble { "fares trouble" } else { "fares" }, &fares);
         let queues = scene.queues();
         let width = bar(queues.len());
         for (n, (queue, _)) in queues.into_iter().enumerate() {
-            let bytes = scene.steps[index].held(name, queue);
+            let bytes = run.steps[index].held(name, queue);
             self.buffer((BARS + n * (width + GAP), width), queue, bytes, scene.capacity(queue));
         }
     }
@@ -121,8 +131,9 @@ impl Strip {
 
     fn finish(self, scene: &Scene) -> String {
         let height = self.y;
-        let captions: Vec<_> =
-            scene.moments.iter().map(|moment| scene.steps[*moment].caption.as_str()).collect();
+        let what_if = scene.what_if.as_ref().map(|what_if| &what_if.run);
+        let runs = [&scene.run].into_iter().chain(what_if);
+        let captions: Vec<_> = runs.flat_map(Run::captions).collect();
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
              aria-labelledby=\"title desc\">\n\
@@ -179,7 +190,7 @@ mod tests {
     use super::*;
 
     /// A waits for its turn with five bytes in the server's receive queue, behind a client that the server reads from.
-    const SCENE: &str = r#"scene({"name": "n", "title": "A & B", "program": "stage1-blocking",
+    const SCENE: &str = r#"scene({"name": "n", "title": "A & B", "program": "stage1-blocking", "what_if": null,
         "clients": [{"name": "A"}, {"name": "B"}], "moments": [1],
         "capacity": {"client_out": 1, "server_in": 10, "server_out": 1, "client_in": 0},
         "steps": [
@@ -206,6 +217,19 @@ mod tests {
         assert!(!svg.contains("outbox<"));
         // B has not connected.
         assert!(!svg.contains(">B<"));
+    }
+
+    #[test]
+    fn a_strip_shows_what_happens_with_the_fault_too() {
+        let what_if = r#""what_if": {"title": "A is <forgotten>", "moments": [0], "steps": [
+            {"who": "clock", "does": "moves on", "connections": {}, "backlog": [], "caption": "A waits forever."}]}"#;
+        let text = SCENE.replace(r#""what_if": null"#, what_if);
+        let svg = draw(&Scene::read(&text).unwrap());
+        for said in
+            [">What if: A is &lt;forgotten&gt;<", ">1. the clock moves on<", ">A waits forever.<"]
+        {
+            assert!(svg.contains(said), "{said} is not in {svg}");
+        }
     }
 
     #[test]

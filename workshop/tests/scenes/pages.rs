@@ -31,7 +31,7 @@ fn a_scene_is_stepped_through_by_key_by_link_and_by_switch() {
         try_what_if(&mut browser, "one", &scene["what_if"]);
         assert_eq!(browser.eval(&format!("{}.dataset.waits", root_of("one"))), "A");
         on_paper_is_the_strip(&mut browser, "one");
-        fits(&mut browser);
+        fits(&mut browser, &url);
         assert_eq!(browser.errors, [""; 0], "{page}");
     }
 }
@@ -44,7 +44,8 @@ fn several_scenes_run_on_one_clock_and_say_who_waits_for_whom() {
     else {
         return;
     };
-    browser.open(&format!("file://{}/many.html", book.display()));
+    let url = format!("file://{}/many.html", book.display());
+    browser.open(&url);
     browser.wait_for("document.querySelector('.scenes.ready')");
     let fares = |browser: &mut Browser, name: &str| {
         browser.eval(&format!("document.querySelector('[data-fares=\"{name}\"]').textContent"))
@@ -58,7 +59,7 @@ fn several_scenes_run_on_one_clock_and_say_who_waits_for_whom() {
     let link =
         browser.eval("document.querySelector('[data-card=blocking] a').getAttribute('href')");
     assert_eq!(link, "stage1.html#blocking.step=1");
-    fits(&mut browser);
+    fits(&mut browser, &url);
     assert_eq!(browser.errors, [""; 0]);
 }
 
@@ -94,14 +95,15 @@ fn every_scene_of_the_book_plays_on_its_page() {
     for (page, name) in places(&files) {
         let scene =
             &scenes.iter().find(|scene| scene.name == name).expect("another test says so").data;
-        browser.open(&format!("file://{}/{page}", book.display()));
+        let url = format!("file://{}/{page}", book.display());
+        browser.open(&url);
         step_through(&mut browser, &name, scene);
         follow_links(&mut browser, &name, scene);
         the_strip_says_the_same(&mut browser, &name, scene);
         if !scene["what_if"].is_null() {
             try_what_if(&mut browser, &name, &scene["what_if"]);
         }
-        fits(&mut browser);
+        fits(&mut browser, &url);
         assert_eq!(browser.errors, [""; 0], "{page}");
     }
     no_page_is_large(&book);
@@ -211,15 +213,21 @@ fn on_paper_is_the_strip(browser: &mut Browser, name: &str) {
     browser.call("Emulation.setEmulatedMedia", json!({"media": ""}));
 }
 
-/// On a phone the page need not be scrolled sideways.
+/// On a phone the page need not be scrolled sideways. What stands out would be cut off: mdbook hides it.
 #[track_caller]
-fn fits(browser: &mut Browser) {
+fn fits(browser: &mut Browser, url: &str) {
     browser.resize(NARROW);
-    let width = browser.eval(
-        "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
-        done(document.documentElement.scrollWidth))))",
-    );
+    browser.open(url);
+    browser.wait_for("document.querySelector('.ready')");
+    let width = browser.eval("document.documentElement.scrollWidth");
     assert!(width.as_u64().is_some_and(|width| width <= NARROW.into()), "{width} pixels wide");
+    let outside = browser.eval(
+        "[...document.querySelectorAll('.player, .player *')]
+            .filter((element) => !element.closest('.player :is(svg, .code, .log, .aloud)'))
+            .filter((element) => element.getBoundingClientRect().right > innerWidth)
+            .map((element) => element.className)",
+    );
+    assert_eq!(outside, json!([]), "stands out of a phone");
     browser.resize(WIDE);
 }
 
