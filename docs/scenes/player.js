@@ -47,6 +47,9 @@ const QUEUES = [
   ["client_in", "receive queue", "client’s kernel"],
 ];
 
+/** So many bytes fill a bar at least: a buffer with five bytes is not full, and be they all that there are. */
+const LEAST_CAPACITY = 4096;
+
 /** How many bytes of a client a buffer holds. */
 function held(step, name, queue) {
   if (queue === "outbox") return step.server?.outbox?.[name] ?? 0;
@@ -118,7 +121,7 @@ function actor(scene, step) {
 /** Whether bytes or news go up to a client (or from the kernel to the server), rather than down or out. */
 function comesIn(step) {
   if (step.who === "server") return /^(recv|read|accept|epoll_(p?wait)|poll|epoll_pwait)/.test(step.call ?? "");
-  return /^(reads|gets|receives)/.test(step.does ?? "");
+  return /^(reads|gets|receives|finds)/.test(step.does ?? "");
 }
 
 // ---- the player of one scene
@@ -182,8 +185,8 @@ class Player {
     parts.count = make("span", { class: "count" });
     return make("div", { class: "controls" },
       button("One step back", "◀", () => this.go(-1)), parts.play,
-      button("One step on", "Step ▶", () => this.go(1)), parts.slider, parts.count, this.whatIfSwitch(),
-      button("Full screen", "Full screen", () => this.fullScreen(), "large"));
+      button("One step on", "Step ▶", () => this.go(1)), parts.slider, parts.count,
+      button("Full screen", "Full screen", () => this.fullScreen(), "large"), this.whatIfSwitch());
   }
 
   whatIfSwitch() {
@@ -293,7 +296,7 @@ class Player {
     root.dataset.waits = isOver ? waiting.join(" ") : "";
     parts.end.hidden = !isOver;
     const verb = waiting.length > 1 ? "wait" : "waits";
-    const why = this.whatIf ? "forever: the server sleeps, and no event will wake it." : "while the server sleeps.";
+    const why = this.whatIf ? "forever: nothing that has happened will wake the server." : "while the server sleeps.";
     parts.end.textContent = isOver ? `The recording ends here. ${list(waiting)} ${verb} ${why}` : "";
   }
 
@@ -324,7 +327,7 @@ class Player {
 
   bar(name, [queue, what, whose]) {
     const count = held(this.steps[this.step], name, queue);
-    const share = Math.min(1, count / (this.scene.capacity[queue] || 1));
+    const share = Math.min(1, count / Math.max(this.scene.capacity[queue] ?? 0, LEAST_CAPACITY));
     // Three bytes of sixteen thousand are to be seen too.
     const width = count > 0 ? Math.max(4, share * 100) : 0;
     return make("div", { class: "buffer" }, make("span", { class: "aloud" }, `${what}, ${whose}`),
@@ -424,7 +427,7 @@ const PANELS = [
     text: (step) => list(step.backlog) },
   { name: "due", title: "Due a turn", isThere: (step) => step.server?.due,
     text: (step) => list(step.server?.due ?? []) },
-  { name: "accept_pending", title: "accept(2) to be called",
+  { name: "accept_pending", title: "A client may be waiting",
     isThere: (step) => typeof step.server?.accept_pending === "boolean",
     text: (step) => (step.server?.accept_pending ? "yes" : "no") },
   { name: "timers", title: "Timers", isThere: (step) => step.server?.timers?.length > 0,

@@ -133,6 +133,7 @@ impl Scene {
         QUEUES.into_iter().filter(|(queue, _)| self.capacity(*queue) > 0).collect()
     }
 
+    /// How many bytes a queue held at most, or could hold.
     pub(super) fn capacity(&self, queue: Queue) -> u64 {
         match queue {
             Queue::Unsent => self.capacity.unsent,

@@ -16,8 +16,13 @@ const GAP: usize = 8;
 /// From one client to the next, and from one line of text to the next.
 const ROW: usize = 34;
 const LINE: usize = 25;
-/// So many letters of 20 px are a line.
+/// So many letters of 20 px are a line, and so many of a title's.
 const LETTERS: usize = 62;
+const TITLE_LETTERS: usize = 46;
+/// A buffer is drawn no wider, and so many bytes fill it at least: one with five bytes is not full, and be they all that
+/// there are.
+const WIDEST: usize = 100;
+const LEAST_CAPACITY: u64 = 4096;
 
 const STYLE: &str = "<style>text{font:20px Helvetica,Arial,'Liberation Sans',sans-serif;fill:#1d2329}\
     .panel{fill:#faf8f2;stroke:#a39d8d;stroke-width:2}.title{font-size:25px;font-weight:bold}\
@@ -33,8 +38,10 @@ pub(super) fn draw(scene: &Scene) -> String {
     strip.heads(scene);
     strip.moments(scene, &scene.run);
     if let Some(what_if) = &scene.what_if {
-        strip.y += 12;
-        strip.text(MARGIN, "title", &format!("What if: {}", what_if.title));
+        for line in wrapped(&format!("What if: {}", what_if.title), TITLE_LETTERS) {
+            strip.y += 30;
+            strip.text(MARGIN, "title", &line);
+        }
         strip.y += LINE;
         strip.moments(scene, &what_if.run);
     }
@@ -94,11 +101,11 @@ impl Strip {
         }
         self.y += LINE + 5;
         self.text(MARGIN, "server", &run.server(index));
-        for line in wrapped(&step.caption) {
+        for line in wrapped(&step.caption, LETTERS) {
             self.y += LINE;
             self.text(MARGIN, "", &line);
         }
-        self.y += LINE;
+        self.y += LINE + 4;
     }
 
     /// A client: its name, how it fares, and its bytes in each buffer.
@@ -123,7 +130,7 @@ impl Strip {
             return;
         }
         // A few bytes are to be seen too.
-        let filled = (bytes * width as u64 / capacity.max(bytes)).max(4);
+        let filled = (bytes * width as u64 / capacity.max(bytes).max(LEAST_CAPACITY)).max(4);
         let class = if queue == Queue::Outbox { "outbox" } else { "kernel" };
         self.put(&format!("<rect class=\"{class}\" {place} width=\"{filled}\"/>"));
         self.text(x + width / 2, "bytes mid", &grouped(bytes));
@@ -150,15 +157,15 @@ impl Strip {
 
 /// How wide a buffer is if there are so many.
 fn bar(columns: usize) -> usize {
-    (WIDTH - MARGIN - BARS) / columns.max(1) - GAP
+    ((WIDTH - MARGIN - BARS) / columns.max(1) - GAP).min(WIDEST)
 }
 
 /// A text in lines that fit the strip.
-fn wrapped(text: &str) -> Vec<String> {
+fn wrapped(text: &str, letters: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + word.chars().count() < LETTERS => {
+            Some(line) if line.chars().count() + word.chars().count() < letters => {
                 *line += " ";
                 *line += word;
             }
@@ -189,14 +196,14 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A waits for its turn with five bytes in the server's receive queue, behind a client that the server reads from.
+    /// A waits for its turn with its bytes in the server's receive queue, behind a client that the server reads from.
     const SCENE: &str = r#"scene({"name": "n", "title": "A & B", "program": "stage1-blocking", "what_if": null,
         "clients": [{"name": "A"}, {"name": "B"}], "moments": [1],
-        "capacity": {"client_out": 1, "server_in": 10, "server_out": 1, "client_in": 0},
+        "capacity": {"client_out": 1, "server_in": 10000, "server_out": 1, "client_in": 0},
         "steps": [
             {"who": "server", "call": "recvfrom(B, …)", "asleep": true, "connections": {}, "backlog": [], "caption": "c"},
-            {"who": "A", "does": "sends 5 bytes", "backlog": ["A"], "caption": "B is silent, so A waits.",
-             "connections": {"A": {"connected": true, "client_out": 0, "server_in": 5, "server_out": 0,
+            {"who": "A", "does": "sends 5000 bytes", "backlog": ["A"], "caption": "B is silent, so A waits.",
+             "connections": {"A": {"connected": true, "client_out": 0, "server_in": 5000, "server_out": 0,
                 "client_in": 0, "returned": 0, "fin": "none", "reset": false}}}
         ]});"#;
 
@@ -205,7 +212,7 @@ mod tests {
         let svg = draw(&Scene::read(SCENE).unwrap());
         for said in [
             ">A &amp; B<",
-            ">2. A sends 5 bytes<",
+            ">2. A sends 5000 bytes<",
             ">waits for B<",
             ">server sleeps in recvfrom · backlog: A<",
             ">B is silent, so A waits.<",
@@ -240,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_caption_is_broken_between_words() {
-        let lines = wrapped(&"word ".repeat(30));
+        let lines = wrapped(&"word ".repeat(30), LETTERS);
         assert_eq!(lines.len(), 3);
         assert!(lines.iter().all(|line| line.len() <= LETTERS && line.starts_with("word")));
     }

@@ -87,12 +87,7 @@ impl Browser {
     /// Asks for something, and waits for the answer. Errors of the page that come in between are kept.
     #[track_caller]
     pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
-        self.next_id += 1;
-        let mut order = json!({"id": self.next_id, "method": method, "params": params});
-        if !self.session.is_empty() {
-            order["sessionId"] = json!(self.session);
-        }
-        self.orders.write_all(format!("{order}\0").as_bytes()).expect("the browser reads");
+        self.order(method, params);
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -104,6 +99,16 @@ impl Browser {
             }
             self.errors.extend(error(&message));
         }
+    }
+
+    /// Asks for something. The browser does one thing after the other, so not every answer need be waited for.
+    fn order(&mut self, method: &str, params: Value) {
+        self.next_id += 1;
+        let mut order = json!({"id": self.next_id, "method": method, "params": params});
+        if !self.session.is_empty() {
+            order["sessionId"] = json!(self.session);
+        }
+        self.orders.write_all(format!("{order}\0").as_bytes()).expect("the browser reads");
     }
 
     /// The value of an expression in the page. A promise is waited for.
@@ -133,11 +138,13 @@ impl Browser {
         self.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'");
     }
 
-    /// Presses a key, as a reader does.
-    pub(crate) fn press(&mut self, key: &str) {
-        for kind in ["rawKeyDown", "keyUp"] {
-            self.call("Input.dispatchKeyEvent", json!({"type": kind, "key": key, "code": key}));
+    /// Presses a key a few times, as a reader does.
+    pub(crate) fn press(&mut self, key: &str, times: usize) {
+        let press = |kind: &str| json!({"type": kind, "key": key, "code": key});
+        for _ in 0..times {
+            self.order("Input.dispatchKeyEvent", press("rawKeyDown"));
         }
+        self.call("Input.dispatchKeyEvent", press("keyUp"));
     }
 
     pub(crate) fn resize(&mut self, width: u32) {
