@@ -82,7 +82,9 @@ function threads(steps, index) {
   return names.map((name, thread) => {
     const last = steps.slice(0, index + 1).findLast((step) => step.who === "server" && (step.thread ?? 0) === thread);
     const asleep = known ? known[thread].asleep : last?.asleep ?? false;
-    return { name, asleep, call: last?.call ?? known?.[thread].in ?? null };
+    // The step says more of a call than its name, if the thread is still in the same one.
+    const is = known?.[thread].in;
+    return { name, asleep, call: is && !last?.call?.startsWith(`${is}(`) ? is : last?.call ?? null };
   });
 }
 
@@ -367,7 +369,8 @@ class Player {
   showLog() {
     const { scene, steps, step, parts } = this;
     const lines = steps.slice(0, step + 1).map((each, n) => {
-      const who = each.who === "server" && each.server?.threads ? `${actor(scene, each)}: ` : "";
+      const thread = each.who === "server" ? each.server?.threads?.[each.thread ?? 0]?.name : null;
+      const who = thread ? `thread ${thread}: ` : "";
       const link = make("a", { href: `#${this.hash(n)}`, tabindex: -1 }, `${who}${event(scene, each)}`);
       return make("li", { class: kind(each) }, link);
     });
@@ -632,6 +635,6 @@ async function start() {
 const isForPaper = /\/print\.html$/.test(location.pathname);
 if (!isForPaper) start();
 
-window.scenePlayer = { make, draw, standing, threads, blocker, fares, event, kind, doing, load, folderOf, isForPaper };
+window.scenePlayer = { make, draw, standing, threads, blocker, fares, event, kind, load, folderOf, isForPaper };
 
 })();

@@ -6,7 +6,7 @@
 "use strict";
 (() => {
 
-const { make, draw, standing, threads, blocker, fares, event, kind, doing, load, folderOf, isForPaper } =
+const { make, draw, standing, threads, blocker, fares, event, kind, load, folderOf, isForPaper } =
   window.scenePlayer;
 
 /**
@@ -100,12 +100,7 @@ class Together {
       const { picture, server } = this.cards[n];
       const at = this.ends[n][Math.min(this.tick, this.ends[n].length - 1)];
       picture.replaceChildren(this.cardPicture(scene, this.ends[n], Math.max(220, picture.clientWidth)));
-      const known = threads(scene.steps, at);
-      server.textContent = known.length > 1
-        ? `${known.length} threads, ${known.filter((thread) => thread.asleep).length} asleep`
-        : `server ${doing(known[0])}`.replace(", ", ": ");
-      const call = known[0].call ?? "";
-      if (known.length === 1 && known[0].asleep) server.textContent = `server sleeps in ${call.replace(/, .*/, ")")}`;
+      server.textContent = serverDoes(threads(scene.steps, at));
     });
   }
 
@@ -138,6 +133,13 @@ class Together {
         d: `M${side} ${from}V${to}M${side - 5} ${to - 8 * way}L${side} ${to}L${side + 5} ${to - 8 * way}` })];
     });
   }
+}
+
+/** What the server does, in a few words: where it sleeps, and for which client. */
+function serverDoes(known) {
+  if (known.length > 1) return `${known.length} threads, ${known.filter((thread) => thread.asleep).length} asleep`;
+  const [{ asleep, call }] = known;
+  return asleep ? `server sleeps in ${(call ?? "").replace(/, .*/, ")").replace("(epoll)", "")}` : "server runs";
 }
 
 /** For each action of a client the last step before the next one. */

@@ -152,6 +152,17 @@ impl Run {
         self.moments.iter().map(|moment| self.steps[*moment].caption.as_str())
     }
 
+    /// For each action of a client the last step before the next one: servers take different numbers of steps, so this
+    /// is the clock that several scenes share.
+    pub(super) fn ticks(&self) -> Vec<usize> {
+        let is_action = |step: &Step| !["server", "kernel", "clock"].contains(&step.who.as_str());
+        let actions = self.steps.iter().enumerate().filter(|(_, step)| is_action(step));
+        let mut ends: Vec<_> =
+            actions.skip(1).filter_map(|(index, _)| index.checked_sub(1)).collect();
+        ends.extend(self.steps.len().checked_sub(1));
+        ends
+    }
+
     /// How one of the clients fares, in words.
     pub(super) fn fares(&self, index: usize, name: &str, clients: &[Client]) -> String {
         let step = &self.steps[index];
@@ -218,13 +229,32 @@ impl Run {
             let call = last.and_then(|step| step.call.clone());
             return vec![("server", last.is_some_and(|step| step.asleep), call)];
         };
+        // The step says more of a call than its name, if the thread is still in the same one.
         let call = |n, thread: &Thread| {
-            last(n).and_then(|step| step.call.clone()).or_else(|| thread.call.clone())
+            let said = last(n).and_then(|step| step.call.clone());
+            let is = thread.call.clone().filter(|is| {
+                !said.as_ref().is_some_and(|said| said.starts_with(&format!("{is}(")))
+            });
+            is.or(said)
         };
         let of = |(n, thread): (usize, &'a Thread)| {
             (thread.name.as_str(), thread.asleep, call(n, thread))
         };
         known.iter().enumerate().map(of).collect()
+    }
+
+    /// What the server does, in a few words.
+    pub(super) fn server_in_short(&self, index: usize) -> String {
+        match &self.threads(index)[..] {
+            [(_, true, Some(call))] => {
+                format!("server sleeps in {}", call.split('(').next().unwrap_or(call))
+            }
+            [_] => "server runs".to_owned(),
+            all => {
+                let asleep = all.iter().filter(|(_, asleep, _)| *asleep).count();
+                format!("{} threads, {asleep} asleep", all.len())
+            }
+        }
     }
 
     /// What the server does, and what it has written down, in a line.

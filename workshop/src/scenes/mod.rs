@@ -5,6 +5,7 @@
 
 mod data;
 mod strip;
+mod together;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,20 +31,30 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let root = Place::find()?.root;
-    for scene in all(&root)? {
-        let Scene { name, title, run, .. } = &scene;
-        say!("{name:>16}  {title} ({} steps of {})", run.steps.len(), scene.program);
+    let scenes = all(&root)?;
+    for Scene { name, title, program, run, .. } in &scenes {
+        say!("{name:>16}  {title} ({} steps of {program})", run.steps.len());
+    }
+    for (name, picture) in pictures(&scenes) {
         let file = root.join(FOLDER).join(format!("{name}.svg"));
         if args.strips {
-            write(&file, &strip::draw(&scene))?;
+            write(&file, &picture)?;
         }
         if args.check {
             let there = fs::read_to_string(&file).unwrap_or_default();
-            let is_current = there.replace("\r\n", "\n") == strip::draw(&scene);
+            let is_current = there.replace("\r\n", "\n") == picture;
             ensure!(is_current, "{FOLDER}/{name}.svg is out of date: {TOOL} scenes --strips");
         }
     }
     Ok(())
+}
+
+/// The strip of each scene, and the pictures of those that belong together, by name.
+fn pictures(scenes: &[Scene]) -> Vec<(&str, String)> {
+    let strips = scenes.iter().map(|scene| (scene.name.as_str(), strip::draw(scene)));
+    let together = together::groups(scenes);
+    let together = together.into_iter().map(|(name, scenes)| (name, together::draw(&scenes)));
+    strips.chain(together).collect()
 }
 
 /// Every scene, by name. A checkout without recordings has none.

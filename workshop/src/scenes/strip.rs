@@ -29,11 +29,12 @@ const STYLE: &str = "<style>text{font:20px Helvetica,Arial,'Liberation Sans',san
     .step{font-weight:bold}.small{font-size:18px;fill:#5a5548}.head{font-size:16px;fill:#5a5548}.mid{text-anchor:middle}\
     .server{font-size:18px;fill:#2a5a27}.fares{font-size:18px}.bytes{font-size:16px}.box{fill:#fff;stroke:#77705e;stroke-width:1.5}\
     .kernel,.outbox{fill:#d8d0bb;stroke:#77705e}.outbox{fill:#bfe0b8}.trouble{fill:#a63c1c;font-weight:bold}.line{stroke:#a39d8d;stroke-width:2}\
-    </style>";
+    .card{fill:#fff;stroke:#a39d8d}.silent{fill:#2b5f98;fill-opacity:.5}.stuck{fill:#2b5f98}.served{fill:#3b7a37}\
+    .wait{fill:#fff;stroke:#a63c1c;stroke-width:2}</style>";
 
 /// The strip of a scene.
 pub(super) fn draw(scene: &Scene) -> String {
-    let mut strip = Strip { svg: String::new(), y: 42 };
+    let mut strip = Drawing::new();
     strip.text(MARGIN, "title", &scene.title);
     strip.heads(scene);
     strip.moments(scene, &scene.run);
@@ -45,23 +46,30 @@ pub(super) fn draw(scene: &Scene) -> String {
         strip.y += LINE;
         strip.moments(scene, &what_if.run);
     }
-    strip.finish(scene)
+    let what_if = scene.what_if.as_ref().map(|what_if| &what_if.run);
+    let runs = [&scene.run].into_iter().chain(what_if);
+    let captions: Vec<_> = runs.flat_map(Run::captions).collect();
+    strip.finish(&scene.title, &captions.join(" "))
 }
 
 /// A drawing that grows downwards.
-struct Strip {
+pub(super) struct Drawing {
     svg: String,
     /// Where the next line of text stands.
-    y: usize,
+    pub(super) y: usize,
 }
 
-impl Strip {
-    fn put(&mut self, text: &str) {
+impl Drawing {
+    pub(super) fn new() -> Self {
+        Self { svg: String::new(), y: 42 }
+    }
+
+    pub(super) fn put(&mut self, text: &str) {
         // Writing into a String cannot fail.
         let _ = writeln!(self.svg, "{text}");
     }
 
-    fn text(&mut self, x: usize, class: &str, text: &str) {
+    pub(super) fn text(&mut self, x: usize, class: &str, text: &str) {
         let (y, text) = (self.y, escaped(text));
         self.put(&format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>"));
     }
@@ -136,18 +144,14 @@ impl Strip {
         self.text(x + width / 2, "bytes mid", &grouped(bytes));
     }
 
-    fn finish(self, scene: &Scene) -> String {
-        let height = self.y;
-        let what_if = scene.what_if.as_ref().map(|what_if| &what_if.run);
-        let runs = [&scene.run].into_iter().chain(what_if);
-        let captions: Vec<_> = runs.flat_map(Run::captions).collect();
+    /// The picture, with what it says for those who listen.
+    pub(super) fn finish(self, title: &str, says: &str) -> String {
+        let (title, says, height) = (escaped(title), escaped(says), self.y);
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
              aria-labelledby=\"title desc\">\n\
-             <title id=\"title\">{}</title>\n<desc id=\"desc\">{}</desc>\n{STYLE}\n\
+             <title id=\"title\">{title}</title>\n<desc id=\"desc\">{says}</desc>\n{STYLE}\n\
              <rect class=\"panel\" x=\"2\" y=\"2\" width=\"{}\" height=\"{}\" rx=\"14\"/>\n{}</svg>\n",
-            escaped(&scene.title),
-            escaped(&captions.join(" ")),
             WIDTH - 4,
             height - 4,
             self.svg

@@ -141,34 +141,44 @@ fn patched(sources: &Files, patch: &str) -> Result<Files, String> {
 fn are_on_pages(scenes: &[&str], files: &Files) -> Vec<String> {
     let mut faults = Vec::new();
     let shown: Vec<_> = pages(files).flat_map(|(page, text)| scenes_of(page, text)).collect();
-    for (page, name, strip) in &shown {
-        if !scenes.contains(&name.as_str()) {
+    for Shown { page, names, strip } in &shown {
+        for name in names.iter().filter(|name| !scenes.contains(&name.as_str())) {
             faults.push(format!("{page}: there is no scene {name}"));
         }
         let up = "../".repeat(page.matches('/').count() - PAGES.matches('/').count());
-        if strip.as_ref().is_some_and(|strip| *strip != format!("{up}scenes/{name}.svg")) {
-            faults.push(format!("{page}: the strip of {name} is not {up}scenes/{name}.svg"));
+        // Several have the picture that is called as what their names begin with.
+        let name = match &names[..] {
+            [name] => name.as_str(),
+            names => names[0].rsplit_once('-').map_or("", |(group, _)| group),
+        };
+        if *strip != format!("{up}scenes/{name}.svg") {
+            faults.push(format!("{page}: the picture of {names:?} is not {up}scenes/{name}.svg"));
         }
     }
-    for scene in scenes.iter().filter(|scene| !shown.iter().any(|(_, name, _)| name == *scene)) {
+    let is_shown = |scene: &str| shown.iter().any(|shown| shown.names.iter().any(|n| n == scene));
+    for scene in scenes.iter().filter(|scene| !is_shown(scene)) {
         faults.push(format!("{FOLDER}/{scene}.js: on no page"));
     }
     faults
 }
 
-/// The scenes of a page: page, name, and for one that is played alone the strip that stands behind it.
-fn scenes_of(page: &str, text: &str) -> Vec<(String, String, Option<String>)> {
+/// What a page plays: one scene, or several on one clock.
+struct Shown {
+    page: String,
+    names: Vec<String>,
+    /// The picture that stands for it on paper.
+    strip: String,
+}
+
+fn scenes_of(page: &str, text: &str) -> Vec<Shown> {
     let value = |text: &str| text.split('"').next().unwrap_or_default().to_owned();
-    let mut found = Vec::new();
-    for rest in text.split("data-scene=\"").skip(1) {
-        let strip = rest.split("src=\"").nth(1).map(value).unwrap_or_default();
-        found.push((page.to_owned(), value(rest), Some(strip)));
-    }
-    for rest in text.split("data-scenes=\"").skip(1) {
-        let names = value(rest);
-        found.extend(names.split(' ').map(|name| (page.to_owned(), name.to_owned(), None)));
-    }
-    found
+    let places = text.split("data-scene=\"").skip(1).chain(text.split("data-scenes=\"").skip(1));
+    let shown = |rest: &str| Shown {
+        page: page.to_owned(),
+        names: value(rest).split(' ').map(str::to_owned).collect(),
+        strip: rest.split("src=\"").nth(1).map(value).unwrap_or_default(),
+    };
+    places.map(shown).collect()
 }
 
 // ---- what they are made of
@@ -282,7 +292,9 @@ fn the_strips_are_what_the_scenes_say() {
     let output = command.args(["scenes", "--check"]).current_dir(root()).output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for strip in files_in(&root().join(FOLDER), &["svg"]) {
-        assert!(strip.with_extension("js").exists(), "{} has no scene", strip.display());
+        let of = ["", "-1"].map(|number| strip.with_extension("").display().to_string() + number);
+        let has_scene = of.iter().any(|scene| Path::new(&format!("{scene}.js")).exists());
+        assert!(has_scene, "{} has no scene", strip.display());
     }
 }
 
@@ -414,7 +426,19 @@ fn a_scene_on_no_page_and_a_page_without_its_scene_are_found() {
     let page = below.remove("docs/src/a.md").expect("a page");
     below.insert("docs/src/steps/1.md".to_owned(), page.clone());
     check(are_on_pages(&["one"], &below), "not ../scenes/one.svg");
-    let several = page.replace("data-scene=", "data-scenes=").replace("\"one\"", "\"one two\"");
-    below.insert("docs/src/steps/1.md".to_owned(), several);
-    check(are_on_pages(&["one"], &below), "no scene two");
+}
+
+#[test]
+fn several_scenes_without_their_picture_are_found() {
+    let mut several = sources();
+    let mut show = |names: &str, picture: &str| {
+        let page = sources()["docs/src/a.md"]
+            .replace("data-scene=\"one\"", &format!("data-scenes=\"{names}\""))
+            .replace("scenes/one.svg", picture);
+        several.insert("docs/src/a.md".to_owned(), page);
+        are_on_pages(&["one-1", "one-2"], &several)
+    };
+    assert_no_faults(show("one-1 one-2", "scenes/one.svg"));
+    check(show("one-1 one-2", "scenes/one-1.svg"), "not scenes/one.svg");
+    check(show("one-1 one-2 one-3", "scenes/one.svg"), "no scene one-3");
 }

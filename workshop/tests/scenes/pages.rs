@@ -64,6 +64,22 @@ fn several_scenes_run_on_one_clock_and_say_who_waits_for_whom() {
     assert_eq!(browser.errors, [""; 0]);
 }
 
+#[test]
+fn words_can_be_told_from_their_background_in_every_theme() {
+    let folder = target("scenes-themes");
+    let book = sample_book(&folder);
+    let Some((mut browser, book)) = browser_and_book("themes", &folder.join("docs"), &book) else {
+        return;
+    };
+    browser.open(&format!("file://{}/one.html#one.what-if.step=2", book.display()));
+    browser.wait_for("document.querySelector('.ready')");
+    for theme in ["light", "rust", "coal", "navy", "ayu"] {
+        browser.eval(&format!("document.getElementById('mdbook-theme-{theme}').click()"));
+        browser.wait_for(&format!("document.documentElement.classList.contains('{theme}')"));
+        assert_eq!(browser.eval(include_str!("contrast.js")), json!([]), "{theme}");
+    }
+}
+
 /// The page for paper has all chapters in one.
 #[test]
 fn on_the_page_for_paper_no_scene_starts_and_each_has_its_strip() {
@@ -108,6 +124,9 @@ fn every_scene_of_the_book_plays_on_its_page() {
     let pages: BTreeSet<_> = places(&files).into_iter().map(|(page, _)| page).collect();
     for page in pages {
         fits(&mut browser, &format!("file://{}/{page}", book.display()));
+    }
+    for (page, _) in files.iter().filter(|(_, text)| text.contains("data-scenes=")) {
+        cards_lead_to_their_scenes(&mut browser, &book, page);
     }
     no_page_is_large(&book);
 }
@@ -230,6 +249,22 @@ fn fits(browser: &mut Browser, url: &str) {
     browser.resize(WIDE);
 }
 
+/// A click on one of several scenes leads to the page that plays it alone.
+fn cards_lead_to_their_scenes(browser: &mut Browser, book: &Path, page: &str) {
+    let Some(page) = page.strip_prefix("docs/src/") else { return };
+    browser.open(&format!("file://{}/{}", book.display(), page.replace(".md", ".html")));
+    browser.wait_for("document.querySelector('.scenes.ready')");
+    let links = browser.eval(
+        "[...document.querySelectorAll('.card')].map((card) =>
+            [card.dataset.card, decodeURI(new URL(card.querySelector('a').href).pathname)])",
+    );
+    for link in links.as_array().expect("links") {
+        let (name, path) = (&link[0], link[1].as_str().expect("a path"));
+        let text = fs::read_to_string(path).unwrap_or_default();
+        assert!(text.contains(&format!("data-scene={name}")), "{path} does not play {name}");
+    }
+}
+
 fn no_page_is_large(book: &Path) {
     for page in super::files_in(book, &["html"]) {
         // The page for paper is the whole book.
@@ -248,11 +283,10 @@ fn root_of(name: &str) -> String {
 
 /// The pages of the built book that play a scene by itself.
 fn places(files: &Files) -> Vec<(String, String)> {
-    let places = pages(files).flat_map(|(page, text)| scenes_of(page, text));
-    let alone = places.filter(|(_, _, strip)| strip.is_some());
-    alone
-        .map(|(page, name, _)| (page.replace("docs/src/", "").replace(".md", ".html"), name))
-        .collect()
+    let shown = pages(files).flat_map(|(page, text)| scenes_of(page, text));
+    let alone = shown.filter(|shown| shown.names.len() == 1);
+    let html = |page: &str| page.replace("docs/src/", "").replace(".md", ".html");
+    alone.map(|shown| (html(&shown.page), shown.names[0].clone())).collect()
 }
 
 fn target(name: &str) -> PathBuf {
