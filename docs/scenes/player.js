@@ -42,6 +42,7 @@ const QUEUES = [
   ["unsent", "to be sent", "client’s program"],
   ["client_out", "send queue", "client’s kernel"],
   ["server_in", "receive queue", "server’s kernel"],
+  ["hand", "read buffer", "server’s memory"],
   ["outbox", "outbox", "server’s memory"],
   ["server_out", "send queue", "server’s kernel"],
   ["client_in", "receive queue", "client’s kernel"],
@@ -51,9 +52,23 @@ const QUEUES = [
 const LEAST_CAPACITY = 4096;
 
 /** How many bytes of a client a buffer holds. */
-function held(step, name, queue) {
-  if (queue === "outbox") return step.server?.outbox?.[name] ?? 0;
-  return step.connections[name]?.[queue] ?? 0;
+function held(steps, index, name, queue) {
+  if (queue === "hand") return inHand(steps, index, name);
+  if (queue === "outbox") return steps[index].server?.outbox?.[name] ?? 0;
+  return steps[index].connections[name]?.[queue] ?? 0;
+}
+
+/** Bytes between the server's read and its write: it holds them until its thread turns to another client. */
+function inHand(steps, index, name) {
+  let [bytes, holder] = [0, null];
+  for (const { who, thread, call, answer } of steps.slice(0, index + 1)) {
+    if (who !== "server") continue;
+    const [, what, client] = /^(\w+)\((\w+)/.exec(call ?? "") ?? [];
+    if (client === name && /^(recv|read)/.test(what)) [bytes, holder] = [Number(answer) || 0, thread];
+    else if (client === name && /^(send|write)/.test(what)) bytes -= answer === "EAGAIN" ? bytes : Number(answer) || 0;
+    else if (thread === holder) bytes = 0;
+  }
+  return Math.max(0, bytes);
 }
 
 /**
@@ -69,7 +84,7 @@ function standing(steps, index, name) {
   }
   if (connection.fin === "both") return "gone";
   const unread = connection.client_in;
-  const underWay = QUEUES.reduce((sum, [queue]) => sum + held(step, name, queue), 0) - unread;
+  const underWay = QUEUES.reduce((sum, [queue]) => sum + held(steps, index, name, queue), 0) - unread;
   if (unread > 0 && underWay > 0) return "stuck";
   if (underWay > 0 || step.backlog.includes(name)) return "waits";
   return connection.returned + unread > 0 ? "served" : "silent";
@@ -133,7 +148,7 @@ const PLAYERS = [];
 
 class Player {
   constructor(root, scene) {
-    Object.assign(this, { root, scene, step: 0, whatIf: false, timer: null, parts: {} });
+    Object.assign(this, { root, scene, step: 0, whatIf: false, timer: null, parts: {}, columns: buffers(scene) });
     root.append(this.build());
     root.classList.add("ready");
     root.tabIndex = 0;
@@ -303,12 +318,11 @@ class Player {
   }
 
   showQueues() {
-    const { scene, steps, step } = this;
-    const columns = QUEUES.filter(([queue]) => queue === "server_in" || scene.capacity[queue] > 0);
+    const { columns } = this;
     const head = make("div", { class: "row head", "aria-hidden": "true" }, make("span"),
-      ...columns.map(([, what, whose]) => make("span", {}, make("b", {}, what), make("br"), whose)),
+      ...columns.map(({ what, whose }) => make("span", {}, make("b", {}, what), make("br"), whose)),
       make("span", {}, make("b", {}, "read back"), make("br"), "by the client"));
-    const rows = scene.clients.map((client) => this.clientRow(client, columns));
+    const rows = this.scene.clients.map((client) => this.clientRow(client, columns));
     this.parts.queues.style.setProperty("--columns", columns.length);
     this.parts.queues.replaceChildren(head, ...rows);
   }
@@ -327,11 +341,10 @@ class Player {
         make("span", { "data-queue": `${client.name}.returned` }, bytes(returned))));
   }
 
-  bar(name, [queue, what, whose]) {
-    const count = held(this.steps[this.step], name, queue);
-    const share = Math.min(1, count / Math.max(this.scene.capacity[queue] ?? 0, LEAST_CAPACITY));
+  bar(name, { queue, what, whose, capacity }) {
+    const count = held(this.steps, this.step, name, queue);
     // Three bytes of sixteen thousand are to be seen too.
-    const width = count > 0 ? Math.max(4, share * 100) : 0;
+    const width = count > 0 ? Math.max(4, (100 * count) / capacity) : 0;
     return make("div", { class: "buffer" }, make("span", { class: "aloud" }, `${what}, ${whose}`),
       make("span", { class: `bar ${queue}` }, make("i", { style: `width:${width}%` }),
         make("span", { "data-queue": `${name}.${queue}` }, bytes(count))));
@@ -393,6 +406,16 @@ class Player {
   showCursor() {
     this.lanes?.moveTo(this.step);
   }
+}
+
+/** The buffers that a scene fills at all, and how many bytes fill the bar of each. */
+function buffers(scene) {
+  const all = (steps, queue) => steps.flatMap((_, index) =>
+    scene.clients.map(({ name }) => held(steps, index, name, queue)));
+  return QUEUES.map(([queue, what, whose]) => {
+    const most = Math.max(0, ...all(scene.steps, queue), ...all(scene.what_if?.steps ?? [], queue));
+    return { queue, what, whose, most, capacity: Math.max(most, scene.capacity[queue] ?? 0, LEAST_CAPACITY) };
+  }).filter(({ queue, most }) => most > 0 || queue === "server_in");
 }
 
 /** Whose step it is, as a class. */

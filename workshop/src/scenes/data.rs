@@ -6,10 +6,11 @@ use anyhow::Context;
 use serde::Deserialize;
 
 /// Where bytes are on their way to the server and back, from left to right, and in two short lines what that is.
-const QUEUES: [(Queue, [&str; 2]); 6] = [
+const QUEUES: [(Queue, [&str; 2]); 7] = [
     (Queue::Unsent, ["still to", "be sent"]),
     (Queue::ClientOut, ["client", "sends"]),
     (Queue::ServerIn, ["server", "receives"]),
+    (Queue::Hand, ["read", "buffer"]),
     (Queue::Outbox, ["server’s", "outbox"]),
     (Queue::ServerOut, ["server", "sends"]),
     (Queue::ClientIn, ["client", "receives"]),
@@ -24,9 +25,35 @@ pub(super) enum Queue {
     Unsent,
     ClientOut,
     ServerIn,
+    /// Between the server's read and its write.
+    Hand,
     Outbox,
     ServerOut,
     ClientIn,
+}
+
+impl Queue {
+    /// What the recording calls it.
+    fn key(self) -> &'static str {
+        match self {
+            Queue::Unsent => "unsent",
+            Queue::ClientOut => "client_out",
+            Queue::ServerIn => "server_in",
+            Queue::Hand => "hand",
+            Queue::Outbox => "outbox",
+            Queue::ServerOut => "server_out",
+            Queue::ClientIn => "client_in",
+        }
+    }
+}
+
+/// A column of a strip.
+pub(super) struct Buffer {
+    pub(super) queue: Queue,
+    /// What it is, in two short lines.
+    pub(super) words: [&'static str; 2],
+    /// So many bytes fill it.
+    pub(super) capacity: u64,
 }
 
 #[derive(Deserialize)]
@@ -35,7 +62,8 @@ pub(super) struct Scene {
     pub(super) title: String,
     pub(super) program: String,
     pub(super) clients: Vec<Client>,
-    capacity: Capacity,
+    /// How many bytes fill a buffer, by its name in the recording.
+    capacity: BTreeMap<String, Option<u64>>,
     #[serde(flatten)]
     pub(super) run: Run,
     pub(super) what_if: Option<WhatIf>,
@@ -60,18 +88,6 @@ pub(super) struct WhatIf {
 #[derive(Deserialize)]
 pub(super) struct Client {
     pub(super) name: String,
-}
-
-/// How many bytes fill a bar.
-#[derive(Deserialize)]
-pub(super) struct Capacity {
-    #[serde(default)]
-    unsent: u64,
-    client_out: u64,
-    server_in: u64,
-    outbox: Option<u64>,
-    server_out: u64,
-    client_in: u64,
 }
 
 #[derive(Deserialize)]
@@ -128,21 +144,16 @@ impl Scene {
         Ok(serde_json::from_str(object.context("is no call of scene(…);")?)?)
     }
 
-    /// Those that are ever filled.
-    pub(super) fn queues(&self) -> Vec<(Queue, [&'static str; 2])> {
-        QUEUES.into_iter().filter(|(queue, _)| self.capacity(*queue) > 0).collect()
-    }
-
-    /// How many bytes a queue held at most, or could hold.
-    pub(super) fn capacity(&self, queue: Queue) -> u64 {
-        match queue {
-            Queue::Unsent => self.capacity.unsent,
-            Queue::ClientOut => self.capacity.client_out,
-            Queue::ServerIn => self.capacity.server_in,
-            Queue::Outbox => self.capacity.outbox.unwrap_or(0),
-            Queue::ServerOut => self.capacity.server_out,
-            Queue::ClientIn => self.capacity.client_in,
-        }
+    /// The buffers that are filled at all, and how many bytes fill each.
+    pub(super) fn buffers(&self) -> Vec<Buffer> {
+        let runs =
+            || [&self.run].into_iter().chain(self.what_if.as_ref().map(|what_if| &what_if.run));
+        let buffer = |(queue, words): (Queue, _)| {
+            let most = runs().map(|run| run.most(queue, &self.clients)).max().unwrap_or(0);
+            let capacity = self.capacity.get(queue.key()).copied().flatten().unwrap_or(0);
+            (most > 0).then(|| Buffer { queue, words, capacity: capacity.max(most) })
+        };
+        QUEUES.into_iter().filter_map(buffer).collect()
     }
 }
 
@@ -199,13 +210,61 @@ impl Run {
         if connection.fin == "both" {
             return "has left";
         }
-        let under_way = step.under_way(name);
+        let under_way = self.under_way(index, name);
         match connection.client_in > 0 {
             true if under_way > 0 => "does not read",
             _ if under_way > 0 || step.backlog.iter().any(|each| each == name) => "waits",
             _ if connection.returned + connection.client_in > 0 => "served",
             _ => "silent, connected",
         }
+    }
+
+    pub(super) fn held(&self, index: usize, name: &str, queue: Queue) -> u64 {
+        let step = &self.steps[index];
+        let outbox = step.server.as_ref().and_then(|server| server.outbox.as_ref());
+        let of = |queue: fn(&Connection) -> u64| step.connections.get(name).map_or(0, queue);
+        match queue {
+            Queue::Unsent => of(|connection| connection.unsent),
+            Queue::ClientOut => of(|connection| connection.client_out),
+            Queue::ServerIn => of(|connection| connection.server_in),
+            Queue::Hand => self.in_hand(index, name),
+            Queue::Outbox => outbox.and_then(|outbox| outbox.get(name)).copied().unwrap_or(0),
+            Queue::ServerOut => of(|connection| connection.server_out),
+            Queue::ClientIn => of(|connection| connection.client_in),
+        }
+    }
+
+    /// The bytes between the server's read and its write: it holds them until its thread turns to another client.
+    fn in_hand(&self, index: usize, name: &str) -> u64 {
+        let (mut bytes, mut holder) = (0_u64, None);
+        for step in self.steps[..=index].iter().filter(|step| step.who == "server") {
+            let (what, args) =
+                step.call.as_deref().and_then(|call| call.split_once('(')).unwrap_or_default();
+            let client = args.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            let count = step.answer.as_deref().and_then(|answer| answer.parse().ok()).unwrap_or(0);
+            let is = |calls: [&str; 2]| client == name && calls.iter().any(|c| what.starts_with(c));
+            if is(["recv", "read"]) {
+                (bytes, holder) = (count, Some(step.thread));
+            } else if is(["send", "write"]) {
+                let refused = step.answer.as_deref() == Some("EAGAIN");
+                bytes = if refused { 0 } else { bytes.saturating_sub(count) };
+            } else if Some(step.thread) == holder {
+                bytes = 0;
+            }
+        }
+        bytes
+    }
+
+    /// The most that a queue has held.
+    fn most(&self, queue: Queue, clients: &[Client]) -> u64 {
+        let held = |index| clients.iter().map(move |client| self.held(index, &client.name, queue));
+        (0..self.steps.len()).flat_map(held).max().unwrap_or(0)
+    }
+
+    /// The bytes that are still in a buffer in front of the client's own.
+    fn under_way(&self, index: usize, name: &str) -> u64 {
+        let before = QUEUES.iter().filter(|(queue, _)| *queue != Queue::ClientIn);
+        before.map(|(queue, _)| self.held(index, name, *queue)).sum()
     }
 
     /// The client for whose bytes the only thread sleeps.
@@ -293,24 +352,5 @@ impl Step {
             ("kernel" | "clock", _) => format!("the {} {does}", self.who),
             (client, _) => format!("{client} {does}"),
         }
-    }
-
-    pub(super) fn held(&self, name: &str, queue: Queue) -> u64 {
-        let outbox = self.server.as_ref().and_then(|server| server.outbox.as_ref());
-        let of = |queue: fn(&Connection) -> u64| self.connections.get(name).map_or(0, queue);
-        match queue {
-            Queue::Unsent => of(|connection| connection.unsent),
-            Queue::ClientOut => of(|connection| connection.client_out),
-            Queue::ServerIn => of(|connection| connection.server_in),
-            Queue::Outbox => outbox.and_then(|outbox| outbox.get(name)).copied().unwrap_or(0),
-            Queue::ServerOut => of(|connection| connection.server_out),
-            Queue::ClientIn => of(|connection| connection.client_in),
-        }
-    }
-
-    /// The bytes that are still in a buffer in front of the client's own.
-    fn under_way(&self, name: &str) -> u64 {
-        let before = QUEUES.iter().filter(|(queue, _)| *queue != Queue::ClientIn);
-        before.map(|(queue, _)| self.held(name, *queue)).sum()
     }
 }

@@ -5,14 +5,14 @@
 
 use std::fmt::Write;
 
-use super::data::{Queue, Run, Scene};
+use super::data::{Buffer, Queue, Run, Scene};
 
 /// The size of the drawing; on the page it is as wide as there is room for.
 const WIDTH: usize = 640;
 const MARGIN: usize = 24;
 /// The buffers stand behind the client's name and how it fares.
-const BARS: usize = 236;
-const GAP: usize = 8;
+const BARS: usize = 214;
+const GAP: usize = 6;
 /// From one client to the next, and from one line of text to the next.
 const ROW: usize = 34;
 const LINE: usize = 25;
@@ -26,8 +26,9 @@ const LEAST_CAPACITY: u64 = 4096;
 
 const STYLE: &str = "<style>text{font:20px Helvetica,Arial,'Liberation Sans',sans-serif;fill:#1d2329}\
     .panel{fill:#faf8f2;stroke:#a39d8d;stroke-width:2}.title{font-size:25px;font-weight:bold}\
-    .step{font-weight:bold}.small{font-size:18px;fill:#5a5548}.head{font-size:16px;fill:#5a5548}.mid{text-anchor:middle}\
-    .server{font-size:18px;fill:#2a5a27}.fares{font-size:18px}.bytes{font-size:16px}.box{fill:#fff;stroke:#77705e;stroke-width:1.5}\
+    .step{font-weight:bold}.small{font-size:18px;fill:#5a5548}\
+    .head{font-size:14px;fill:#5a5548}.mid{text-anchor:middle}\
+    .server{font-size:18px;fill:#2a5a27}.fares{font-size:17px}.bytes{font-size:15px}.box{fill:#fff;stroke:#77705e;stroke-width:1.5}\
     .kernel,.outbox{fill:#d8d0bb;stroke:#77705e}.outbox{fill:#bfe0b8}.trouble{fill:#a63c1c;font-weight:bold}.line{stroke:#a39d8d;stroke-width:2}\
     .card{fill:#fff;stroke:#a39d8d}.silent{fill:#2b5f98;fill-opacity:.5}.stuck{fill:#2b5f98}.served{fill:#3b7a37}\
     .wait{fill:#fff;stroke:#a63c1c;stroke-width:2}</style>";
@@ -77,11 +78,11 @@ impl Drawing {
     /// What the columns are.
     fn heads(&mut self, scene: &Scene) {
         self.y += 30;
-        let queues = scene.queues();
-        let bar = bar(queues.len());
+        let buffers = scene.buffers();
+        let bar = bar(buffers.len());
         for line in [0, 1] {
-            for (n, (_, words)) in queues.iter().enumerate() {
-                self.text(BARS + n * (bar + GAP) + bar / 2, "head mid", words[line]);
+            for (n, buffer) in buffers.iter().enumerate() {
+                self.text(BARS + n * (bar + GAP) + bar / 2, "head mid", buffer.words[line]);
             }
             self.y += 18;
         }
@@ -122,15 +123,15 @@ impl Drawing {
         let is_trouble = fares.starts_with("waits") || fares == "cut off";
         self.text(MARGIN, "step", name);
         self.text(MARGIN + 22, if is_trouble { "fares trouble" } else { "fares" }, &fares);
-        let queues = scene.queues();
-        let width = bar(queues.len());
-        for (n, (queue, _)) in queues.into_iter().enumerate() {
-            let bytes = run.steps[index].held(name, queue);
-            self.buffer((BARS + n * (width + GAP), width), queue, bytes, scene.capacity(queue));
+        let buffers = scene.buffers();
+        let width = bar(buffers.len());
+        for (n, buffer) in buffers.iter().enumerate() {
+            let bytes = run.held(index, name, buffer.queue);
+            self.buffer((BARS + n * (width + GAP), width), buffer, bytes);
         }
     }
 
-    fn buffer(&mut self, (x, width): (usize, usize), queue: Queue, bytes: u64, capacity: u64) {
+    fn buffer(&mut self, (x, width): (usize, usize), buffer: &Buffer, bytes: u64) {
         let y = self.y - 20;
         let place = format!("x=\"{x}\" y=\"{y}\" height=\"27\"");
         self.put(&format!("<rect class=\"box\" {place} width=\"{width}\"/>"));
@@ -138,8 +139,9 @@ impl Drawing {
             return;
         }
         // A few bytes are to be seen too.
-        let filled = (bytes * width as u64 / capacity.max(bytes).max(LEAST_CAPACITY)).max(4);
-        let class = if queue == Queue::Outbox { "outbox" } else { "kernel" };
+        let filled = (bytes * width as u64 / buffer.capacity.max(LEAST_CAPACITY)).max(4);
+        let class =
+            if matches!(buffer.queue, Queue::Hand | Queue::Outbox) { "outbox" } else { "kernel" };
         self.put(&format!("<rect class=\"{class}\" {place} width=\"{filled}\"/>"));
         self.text(x + width / 2, "bytes mid", &grouped(bytes));
     }

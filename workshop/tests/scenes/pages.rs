@@ -80,6 +80,25 @@ fn words_can_be_told_from_their_background_in_every_theme() {
     }
 }
 
+/// Its queues are empty then, and it is not served yet.
+#[test]
+fn what_the_server_has_read_and_not_written_is_in_its_hand() {
+    let folder = target("scenes-hand");
+    let book = sample_book(&folder);
+    let Some((mut browser, book)) = browser_and_book("hand", &folder.join("docs"), &book) else {
+        return;
+    };
+    for (step, bytes, fares) in [(3, "0", "waits"), (4, "5", "waits"), (5, "0", "served")] {
+        browser.open(&format!("file://{}/one.html#one.step={step}", book.display()));
+        browser.wait_for("document.querySelector('.ready')?.dataset.step > 1");
+        let said = |browser: &mut Browser, what: &str| {
+            browser.eval(&format!("document.querySelector('[{what}]').textContent"))
+        };
+        assert_eq!(said(&mut browser, "data-queue=\"B.hand\""), bytes, "step {step}");
+        assert_eq!(said(&mut browser, "data-fares=\"B\""), fares, "step {step}");
+    }
+}
+
 /// The page for paper has all chapters in one.
 #[test]
 fn on_the_page_for_paper_no_scene_starts_and_each_has_its_strip() {
@@ -166,6 +185,7 @@ fn shows(browser: &mut Browser, name: &str, scene: &Value, step: usize) {
     for (queue, shown) in queues.as_object().expect("queues") {
         let (client, queue) = queue.split_once('.').expect("a client and a queue");
         let expected = match queue {
+            "hand" => continue, // the player reckons it
             "outbox" => number(&data["server"]["outbox"], client),
             queue => number(&data["connections"][client], queue),
         };
@@ -216,6 +236,14 @@ fn the_strip_says_the_same(browser: &mut Browser, name: &str, scene: &Value) {
         for words in fares.as_array().expect("words").iter().filter_map(Value::as_str) {
             let said = words == "not here yet" || part.contains(&format!(">{words}<"));
             assert!(said, "{name}, step {}: the strip does not say {words:?}", moment + 1);
+        }
+        let bytes = browser.eval(&format!(
+            "[...{}.querySelectorAll('.bar [data-queue]')].map((element) => element.textContent)",
+            root_of(name)
+        ));
+        for bytes in bytes.as_array().expect("bytes").iter().filter_map(Value::as_str) {
+            let said = bytes == "0" || part.contains(&format!(">{bytes}<"));
+            assert!(said, "{name}, step {}: the strip does not say {bytes}", moment + 1);
         }
     }
 }
@@ -360,6 +388,9 @@ fn sample_scene(name: &str) -> Value {
         step("B", "connects and sends 5 bytes", json!({"A": {}, "B": {"server_in": 5}})),
     ];
     if !is_blocking {
+        let mut read = step("server", "recvfrom(B, …, 65537)", json!({"A": {}, "B": {}}));
+        (read["answer"], read["asleep"]) = (json!("5"), json!(false));
+        steps.push(read);
         steps.push(step("server", "epoll_wait(epoll, …)", json!({"A": {}, "B": {"client_in": 5}})));
     }
     let forgotten = vec![
