@@ -154,6 +154,7 @@ class Player {
     root.tabIndex = 0;
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", `Scene: ${scene.title}`);
+    root.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight Home End");
     root.addEventListener("keydown", (key) => this.onKey(key));
     new ResizeObserver(() => this.drawLanes()).observe(this.parts.lanes);
     this.show(0);
@@ -189,7 +190,8 @@ class Player {
   source() {
     const { program, options, recorded, small_buffers: small } = this.scene;
     const command = [program, ...(options ?? [])].join(" ");
-    return `Recorded from ${command} on ${recorded}${small ? ", with small kernel buffers" : ""}.`;
+    const buffers = small ? ", with small kernel buffers" : "";
+    return `Recorded from ${command} on ${recorded}${buffers}. Keys: ← → Home End.`;
   }
 
   controls() {
@@ -547,7 +549,7 @@ class Lanes {
     const box = { x: left, y: this.y(lane) - 9, width: right - left, height: 18 };
     const name = word.split(/[ ,]/)[0];
     const [start, room] = this.gap(lane, from, to);
-    const fits = room > word.length * 6.5;
+    const fits = room > word.length * 7;
     return [draw("rect", { class: `band ${name}`, ...box }, draw("title", {}, word)),
       ["waits", "sleeps"].includes(name) ? draw("rect", { fill: this.hatch, ...box }) : null,
       fits && name !== "runs" ? draw("text", { class: `word ${name}`, x: start, y: this.y(lane) + 4.5 }, word) : null,

@@ -10,6 +10,8 @@ use super::data::{Buffer, Queue, Run, Scene};
 /// The size of the drawing; on the page it is as wide as there is room for.
 const WIDTH: usize = 640;
 const MARGIN: usize = 24;
+/// From one run to the other beside it.
+const COLUMN: usize = WIDTH - MARGIN;
 /// The buffers stand behind the client's name and how it fares.
 const BARS: usize = 214;
 const GAP: usize = 6;
@@ -33,36 +35,37 @@ const STYLE: &str = "<style>text{font:20px Helvetica,Arial,'Liberation Sans',san
     .card{fill:#fff;stroke:#a39d8d}.silent{fill:#2b5f98;fill-opacity:.5}.stuck{fill:#2b5f98}.served{fill:#3b7a37}\
     .wait{fill:#fff;stroke:#a63c1c;stroke-width:2}</style>";
 
-/// The strip of a scene.
+/// The strip of a scene. What happens with the fault stands beside what was recorded, so that the two can be compared, and
+/// so that the strip fits a sheet of paper.
 pub(super) fn draw(scene: &Scene) -> String {
+    let what_if = scene.what_if.as_ref();
+    let fault = what_if.map(|what_if| (format!("What if: {}", what_if.title), &what_if.run));
+    let columns: Vec<_> = [(scene.title.clone(), &scene.run)].into_iter().chain(fault).collect();
     let mut strip = Drawing::new();
-    strip.text(MARGIN, "title", &scene.title);
-    strip.heads(scene);
-    strip.moments(scene, &scene.run);
-    if let Some(what_if) = &scene.what_if {
-        for line in wrapped(&format!("What if: {}", what_if.title), TITLE_LETTERS) {
-            strip.y += 30;
-            strip.text(MARGIN, "title", &line);
-        }
-        strip.y += LINE;
-        strip.moments(scene, &what_if.run);
+    strip.width += (columns.len() - 1) * COLUMN;
+    let mut bottom = 0;
+    for (n, (title, run)) in columns.iter().enumerate() {
+        strip.put(&format!("<g transform=\"translate({} 0)\">", n * COLUMN));
+        strip.column(scene, title, run);
+        strip.put("</g>");
+        bottom = bottom.max(strip.y);
     }
-    let what_if = scene.what_if.as_ref().map(|what_if| &what_if.run);
-    let runs = [&scene.run].into_iter().chain(what_if);
-    let captions: Vec<_> = runs.flat_map(Run::captions).collect();
+    strip.y = bottom;
+    let captions: Vec<_> = columns.iter().flat_map(|(_, run)| run.captions()).collect();
     strip.finish(&scene.title, &captions.join(" "))
 }
 
 /// A drawing that grows downwards.
 pub(super) struct Drawing {
     svg: String,
+    width: usize,
     /// Where the next line of text stands.
     pub(super) y: usize,
 }
 
 impl Drawing {
     pub(super) fn new() -> Self {
-        Self { svg: String::new(), y: 42 }
+        Self { svg: String::new(), width: WIDTH, y: 0 }
     }
 
     pub(super) fn put(&mut self, text: &str) {
@@ -75,7 +78,20 @@ impl Drawing {
         self.put(&format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>"));
     }
 
-    /// What the columns are.
+    /// One run from top to bottom.
+    fn column(&mut self, scene: &Scene, title: &str, run: &Run) {
+        self.y = 12;
+        for line in wrapped(title, TITLE_LETTERS) {
+            self.y += 30;
+            self.text(MARGIN, "title", &line);
+        }
+        self.heads(scene);
+        for moment in &run.moments {
+            self.moment(scene, run, *moment);
+        }
+    }
+
+    /// What the buffers are.
     fn heads(&mut self, scene: &Scene) {
         self.y += 30;
         let buffers = scene.buffers();
@@ -85,12 +101,6 @@ impl Drawing {
                 self.text(BARS + n * (bar + GAP) + bar / 2, "head mid", buffer.words[line]);
             }
             self.y += 18;
-        }
-    }
-
-    fn moments(&mut self, scene: &Scene, run: &Run) {
-        for moment in &run.moments {
-            self.moment(scene, run, *moment);
         }
     }
 
@@ -148,13 +158,13 @@ impl Drawing {
 
     /// The picture, with what it says for those who listen.
     pub(super) fn finish(self, title: &str, says: &str) -> String {
-        let (title, says, height) = (escaped(title), escaped(says), self.y);
+        let (title, says, width, height) = (escaped(title), escaped(says), self.width, self.y);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
              aria-labelledby=\"title desc\">\n\
              <title id=\"title\">{title}</title>\n<desc id=\"desc\">{says}</desc>\n{STYLE}\n\
              <rect class=\"panel\" x=\"2\" y=\"2\" width=\"{}\" height=\"{}\" rx=\"14\"/>\n{}</svg>\n",
-            WIDTH - 4,
+            width - 4,
             height - 4,
             self.svg
         )

@@ -28,6 +28,7 @@ fn a_scene_is_stepped_through_by_key_by_link_and_by_switch() {
         let url = format!("file://{}/{page}", book.display());
         browser.open(&url);
         step_through(&mut browser, "one", &scene);
+        play_and_pause(&mut browser, "one");
         follow_links(&mut browser, "one", &scene);
         try_what_if(&mut browser, "one", &scene["what_if"]);
         assert_eq!(browser.eval(&format!("{}.dataset.waits", root_of("one"))), "A");
@@ -168,6 +169,18 @@ fn step_through(browser: &mut Browser, name: &str, scene: &Value) {
     shows(browser, name, scene, last);
     // mdbook turns the page with the same keys.
     assert_eq!(browser.eval("location.pathname"), here);
+}
+
+/// It plays by itself from the beginning, until the reader steps.
+fn play_and_pause(browser: &mut Browser, name: &str) {
+    let root = root_of(name);
+    let button = format!("{root}.querySelector('.controls button:nth-of-type(2)')");
+    browser.eval(&format!("{button}.click()"));
+    assert_eq!(browser.eval(&format!("{button}.getAttribute('aria-label')")), "Pause");
+    browser.wait_for(&format!("{root}.dataset.step === '2'"));
+    browser.press("ArrowLeft", 1);
+    assert_eq!(browser.eval(&format!("{button}.getAttribute('aria-label')")), "Play");
+    assert_eq!(browser.eval(&format!("{root}.dataset.step")), "1");
 }
 
 /// The page shows this step: its number, its caption, and every byte. Steps are counted from 1.
