@@ -608,8 +608,8 @@ function arrow(x, from, to) {
 // ---- links to a step
 
 /** `#NAME.step=17`, `#NAME.what-if.step=17`, and `#step=17` where the page has one scene. */
-function readHash() {
-  const found = /^#(?:([\w-]+?)(\.what-if)?\.)?step=(\d+)$/.exec(location.hash);
+function readHash(hash) {
+  const found = /^#(?:([\w-]+?)(\.what-if)?\.)?step=(\d+)$/.exec(hash);
   if (!found) return;
   const [, name, whatIf, step] = found;
   const player = PLAYERS.find(({ scene }) => (name ? scene.name === name : PLAYERS.length === 1));
@@ -652,8 +652,9 @@ async function start() {
   for (const root of document.querySelectorAll("div.scene[data-scene]")) {
     PLAYERS.push(new Player(root, await load(folderOf(root), root.dataset.scene)));
   }
-  addEventListener("hashchange", readHash);
-  readHash();
+  // The event knows its address. `location` may have gone on to the step that we remember.
+  addEventListener("hashchange", (change) => readHash(new URL(change.newURL).hash));
+  readHash(location.hash);
 }
 
 // The page for paper has all chapters in one: there the strips stay.

@@ -2,7 +2,9 @@
 //!
 //! Here the recordings are read as data; `pages.rs` looks at the pages in a browser, if there is one.
 
+#[cfg(unix)]
 mod browser;
+#[cfg(unix)]
 mod pages;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! The pages with scenes, in a browser. Without one, or without mdbook, the tests say that they skip.
-#![cfg(unix)]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use serde_json::{Value, json};
 
@@ -15,155 +15,135 @@ use super::{Files, list, number, pages, repository, root, scenes, scenes_of, tex
 const NARROW: u32 = 390;
 const WIDE: u32 = 1280;
 
-/// A book with a page for the player to be tried on, whatever scenes the real one has.
+/// mdbook's.
+const THEMES: [&str; 5] = ["light", "rust", "coal", "navy", "ayu"];
+
+/// In a book of a few pages, so that the player is tried whatever scenes the real one has.
 #[test]
 fn a_scene_is_stepped_through_by_key_by_link_and_by_switch() {
-    let folder = target("scenes-sample");
-    let book = sample_book(&folder);
-    let Some((mut browser, book)) = browser_and_book("sample", &folder.join("docs"), &book) else {
-        return;
-    };
     let scene = sample_scene("one");
-    for page in ["one.html", "steps/two.html"] {
-        let url = format!("file://{}/{page}", book.display());
-        browser.open(&url);
-        step_through(&mut browser, "one", &scene);
-        play_and_pause(&mut browser, "one");
-        follow_links(&mut browser, "one", &scene);
-        try_what_if(&mut browser, "one", &scene["what_if"]);
-        assert_eq!(browser.eval(&format!("{}.dataset.waits", root_of("one"))), "A");
-        on_paper_is_the_strip(&mut browser, "one");
-        fits(&mut browser, &url);
-        assert_eq!(browser.errors, [""; 0], "{page}");
-    }
+    on_the_sample(|browser, book| {
+        for page in ["one.html", "steps/two.html"] {
+            let url = format!("{book}/{page}");
+            browser.open(&url);
+            step_through(browser, "one", &scene);
+            play_and_pause(browser, "one");
+            follow_links(browser, "one", &scene);
+            try_what_if(browser, "one", &scene["what_if"]);
+            assert_eq!(browser.eval(&format!("{}.dataset.waits", root_of("one"))), "A");
+            on_paper_is_the_strip(browser, "one");
+            fits(browser, &url);
+            assert_eq!(browser.errors, [""; 0], "{page}");
+        }
+    });
 }
 
 #[test]
 fn several_scenes_run_on_one_clock_and_say_who_waits_for_whom() {
-    let folder = target("scenes-together");
-    let book = sample_book(&folder);
-    let Some((mut browser, book)) = browser_and_book("together", &folder.join("docs"), &book)
-    else {
-        return;
-    };
-    let url = format!("file://{}/many.html", book.display());
-    browser.open(&url);
-    browser.wait_for("document.querySelector('.scenes.ready')");
-    let fares = |browser: &mut Browser, name: &str| {
-        browser.eval(&format!("document.querySelector('[data-fares=\"{name}\"]').textContent"))
-    };
-    // It begins at the end: B has been served by the one, and waits for A in the other.
-    assert_eq!(fares(&mut browser, "one.B"), "served");
-    assert_eq!(fares(&mut browser, "blocking.B"), "waits for A");
-    browser.eval("document.querySelector('.scenes').focus()");
-    browser.press("Home", 1);
-    assert_eq!(fares(&mut browser, "one.B"), "not here yet");
-    let link =
-        browser.eval("document.querySelector('[data-card=blocking] a').getAttribute('href')");
-    assert_eq!(link, "stage1.html#blocking.step=1");
-    fits(&mut browser, &url);
-    assert_eq!(browser.errors, [""; 0]);
+    on_the_sample(|browser, book| {
+        let url = format!("{book}/many.html");
+        browser.open(&url);
+        browser.wait_for("document.querySelector('.scenes.ready')");
+        // It begins at the end: B has been served by the one, and waits for A in the other.
+        assert_eq!(said(browser, "data-fares=\"one.B\""), "served");
+        assert_eq!(said(browser, "data-fares=\"blocking.B\""), "waits for A");
+        browser.eval("document.querySelector('.scenes').focus()");
+        browser.press("Home", 1);
+        assert_eq!(said(browser, "data-fares=\"one.B\""), "not here yet");
+        let link = "document.querySelector('[data-card=blocking] a').getAttribute('href')";
+        assert_eq!(browser.eval(link), "stage1.html#blocking.step=1");
+        fits(browser, &url);
+        assert_eq!(browser.errors, [""; 0]);
+    });
 }
 
 #[test]
 fn words_can_be_told_from_their_background_in_every_theme() {
-    let folder = target("scenes-themes");
-    let book = sample_book(&folder);
-    let Some((mut browser, book)) = browser_and_book("themes", &folder.join("docs"), &book) else {
-        return;
-    };
-    browser.open(&format!("file://{}/one.html#one.what-if.step=2", book.display()));
-    browser.wait_for("document.querySelector('.ready')");
-    for theme in ["light", "rust", "coal", "navy", "ayu"] {
-        browser.eval(&format!("document.getElementById('mdbook-theme-{theme}').click()"));
-        browser.wait_for(&format!("document.documentElement.classList.contains('{theme}')"));
-        assert_eq!(browser.eval(include_str!("contrast.js")), json!([]), "{theme}");
-    }
+    on_the_sample(|browser, book| {
+        for (step, theme) in [1, 2].into_iter().flat_map(|step| THEMES.map(|theme| (step, theme))) {
+            browser.open(&format!("{book}/one.html#one.what-if.step={step}"));
+            browser.wait_for("document.querySelector('.ready')");
+            browser.eval(&format!("document.getElementById('mdbook-theme-{theme}').click()"));
+            let is_there = format!("document.documentElement.classList.contains('{theme}')");
+            browser.wait_for(&is_there);
+            assert_eq!(browser.eval(include_str!("contrast.js")), json!([]), "{theme}, {step}");
+        }
+    });
 }
 
 /// Its queues are empty then, and it is not served yet.
 #[test]
 fn what_the_server_has_read_and_not_written_is_in_its_hand() {
-    let folder = target("scenes-hand");
-    let book = sample_book(&folder);
-    let Some((mut browser, book)) = browser_and_book("hand", &folder.join("docs"), &book) else {
-        return;
-    };
-    for (step, bytes, fares) in [(3, "0", "waits"), (4, "5", "waits"), (5, "0", "served")] {
-        browser.open(&format!("file://{}/one.html#one.step={step}", book.display()));
-        browser.wait_for("document.querySelector('.ready')?.dataset.step > 1");
-        let said = |browser: &mut Browser, what: &str| {
-            browser.eval(&format!("document.querySelector('[{what}]').textContent"))
-        };
-        assert_eq!(said(&mut browser, "data-queue=\"B.hand\""), bytes, "step {step}");
-        assert_eq!(said(&mut browser, "data-fares=\"B\""), fares, "step {step}");
-    }
+    on_the_sample(|browser, book| {
+        for (step, bytes, fares) in [(3, "0", "waits"), (4, "5", "waits"), (5, "0", "served")] {
+            browser.open(&format!("{book}/one.html#one.step={step}"));
+            browser.wait_for(&format!("document.querySelector('.ready')?.dataset.step == {step}"));
+            assert_eq!(said(browser, "data-queue=\"B.hand\""), bytes, "step {step}");
+            assert_eq!(said(browser, "data-fares=\"B\""), fares, "step {step}");
+        }
+    });
 }
 
 /// The page for paper has all chapters in one.
 #[test]
 fn on_the_page_for_paper_no_scene_starts_and_each_has_its_strip() {
-    let folder = target("scenes-paper");
-    let book = sample_book(&folder);
-    let Some((mut browser, book)) = browser_and_book("paper", &folder.join("docs"), &book) else {
-        return;
-    };
-    browser.open(&format!("file://{}/print.html", book.display()));
-    let strips = "[...document.querySelectorAll('.scene img')]";
-    assert_eq!(browser.eval(&format!("{strips}.length")), 2);
-    browser.wait_for(&format!("{strips}.every((strip) => strip.complete)"));
-    assert_eq!(browser.eval(&format!("{strips}.every((strip) => strip.naturalWidth > 0)")), true);
-    assert_eq!(browser.eval("document.querySelectorAll('.player').length"), 0);
-    assert_eq!(browser.errors, [""; 0]);
+    on_the_sample(|browser, book| {
+        browser.open(&format!("{book}/print.html"));
+        let strips = "[...document.querySelectorAll('.scene img')]";
+        assert_eq!(browser.eval(&format!("{strips}.length")), 2);
+        browser.wait_for(&format!("{strips}.every((strip) => strip.complete)"));
+        let are_there = browser.eval(&format!("{strips}.every((strip) => strip.naturalWidth > 0)"));
+        assert_eq!(are_there, true);
+        assert_eq!(browser.eval("document.querySelectorAll('.player').length"), 0);
+        assert_eq!(browser.errors, [""; 0]);
+    });
 }
 
 /// The real book, with all the scenes that it has.
 #[test]
 fn every_scene_of_the_book_plays_on_its_page() {
-    let files = repository();
-    let scenes = scenes();
+    let (files, scenes) = (repository(), scenes());
     if scenes.is_empty() {
         return eprintln!("skipped: no scene is recorded");
     }
-    let docs = root().join("docs");
-    let Some((mut browser, book)) = browser_and_book("book", &docs, &target("scenes-book")) else {
-        return;
-    };
-    for (page, name) in places(&files) {
-        let scene =
-            &scenes.iter().find(|scene| scene.name == name).expect("another test says so").data;
-        browser.open(&format!("file://{}/{page}", book.display()));
-        step_through(&mut browser, &name, scene);
-        follow_links(&mut browser, &name, scene);
-        the_strip_says_the_same(&mut browser, &name, scene);
-        if !scene["what_if"].is_null() {
-            try_what_if(&mut browser, &name, &scene["what_if"]);
+    let book = target("scenes-book");
+    in_browser(built(&root().join("docs"), &book), |browser, url| {
+        for (page, name) in places(&files) {
+            let scene = scenes.iter().find(|scene| scene.name == name);
+            let scene = &scene.expect("another test says so").data;
+            browser.open(&format!("{url}/{page}"));
+            step_through(browser, &name, scene);
+            follow_links(browser, &name, scene);
+            the_strip_says_the_same(browser, &name, scene);
+            if !scene["what_if"].is_null() {
+                try_what_if(browser, &name, &scene["what_if"]);
+            }
+            assert_eq!(browser.errors, [""; 0], "{page}");
         }
-        assert_eq!(browser.errors, [""; 0], "{page}");
-    }
-    let pages: BTreeSet<_> = places(&files).into_iter().map(|(page, _)| page).collect();
-    for page in pages {
-        fits(&mut browser, &format!("file://{}/{page}", book.display()));
-    }
-    for (page, _) in files.iter().filter(|(_, text)| text.contains("data-scenes=")) {
-        cards_lead_to_their_scenes(&mut browser, &book, page);
-    }
-    no_page_is_large(&book);
+        let pages: BTreeSet<_> = places(&files).into_iter().map(|(page, _)| page).collect();
+        pages.iter().for_each(|page| fits(browser, &format!("{url}/{page}")));
+        let several = files.iter().filter(|(_, text)| text.contains("data-scenes="));
+        several.for_each(|(page, _)| cards_lead_to_their_scenes(browser, url, page));
+        no_page_is_large(&book);
+    });
 }
 
 // ---- what a page has to do
 
-/// To the end and back by key: at both ends the page shows what the data says.
+/// To the end step by step, and back by key: on the way the page shows what the data says.
 fn step_through(browser: &mut Browser, name: &str, scene: &Value) {
     browser.wait_for(&format!("{}?.classList.contains('ready')", root_of(name)));
     let here = browser.eval("location.pathname");
     browser.eval(&format!("{}.focus()", root_of(name)));
     browser.press("Home", 1);
+    shows(browser, name, scene, 1);
     let last = list(scene, "steps").len();
     browser.press("ArrowRight", last - 1);
     shows(browser, name, scene, last);
     browser.press("ArrowRight", 1); // past the end
-    browser.press("ArrowLeft", last - 1);
+    browser.press("ArrowLeft", 2);
+    shows(browser, name, scene, last - 2);
+    browser.press("Home", 1);
     shows(browser, name, scene, 1);
     browser.press("End", 1);
     shows(browser, name, scene, last);
@@ -291,9 +271,9 @@ fn fits(browser: &mut Browser, url: &str) {
 }
 
 /// A click on one of several scenes leads to the page that plays it alone.
-fn cards_lead_to_their_scenes(browser: &mut Browser, book: &Path, page: &str) {
+fn cards_lead_to_their_scenes(browser: &mut Browser, book: &str, page: &str) {
     let Some(page) = page.strip_prefix("docs/src/") else { return };
-    browser.open(&format!("file://{}/{}", book.display(), page.replace(".md", ".html")));
+    browser.open(&format!("{book}/{}", page.replace(".md", ".html")));
     browser.wait_for("document.querySelector('.scenes.ready')");
     let links = browser.eval(
         "[...document.querySelectorAll('.card')].map((card) =>
@@ -317,6 +297,11 @@ fn no_page_is_large(book: &Path) {
 
 // ---- books and places
 
+/// The text of an element that has this attribute.
+fn said(browser: &mut Browser, attribute: &str) -> Value {
+    browser.eval(&format!("document.querySelector('[{attribute}]').textContent"))
+}
+
 /// The scene's root element, as an expression.
 fn root_of(name: &str) -> String {
     format!("document.querySelector('[data-scene=\"{name}\"]')")
@@ -334,29 +319,60 @@ fn target(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// A browser, and the book built into a folder. `None` if one of the two programs is missing.
-fn browser_and_book(name: &str, docs: &Path, book: &Path) -> Option<(Browser, PathBuf)> {
-    let Some(mdbook) = find(&["mdbook"]) else {
-        eprintln!("skipped: no mdbook");
-        return None;
-    };
+/// Builds a book. `None` if there is no mdbook.
+fn built(docs: &Path, book: &Path) -> Option<PathBuf> {
+    let mdbook = find(&["mdbook"])?;
     let _ = fs::remove_dir_all(book);
     let output = Command::new(mdbook).arg("build").arg(docs).arg("--dest-dir").arg(book).output();
     let output = output.expect("mdbook");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let Some(mut browser) = Browser::start(&target(&format!("browser-{name}"))) else {
-        eprintln!("skipped: no Chromium");
-        return None;
-    };
-    browser.resize(WIDE);
-    Some((browser, book.to_owned()))
+    Some(book.to_owned())
 }
 
-/// Writes a book of a few pages with our player and the sample scenes. The answer is where it is to be built.
-fn sample_book(folder: &Path) -> PathBuf {
-    let _ = fs::remove_dir_all(folder);
+/// Does something with the pages of the sample, by their address.
+fn on_the_sample(test: impl FnOnce(&mut Browser, &str)) {
+    static BOOK: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let book = BOOK.get_or_init(|| {
+        let folder = target("scenes-sample");
+        write_sample_book(&folder.join("docs"));
+        built(&folder.join("docs"), &folder.join("book"))
+    });
+    in_browser(book.clone(), test);
+}
+
+/// Does something with the pages of a book, by their address, if there is a browser.
+fn in_browser(book: Option<PathBuf>, test: impl FnOnce(&mut Browser, &str)) {
+    let Some(book) = book else { return eprintln!("skipped: no mdbook") };
+    let Some(browser) = shared_browser() else { return eprintln!("skipped: no Chromium") };
+    // Another test has failed, and that is its own matter.
+    let mut browser = browser.lock().unwrap_or_else(PoisonError::into_inner);
+    browser.errors.clear();
+    browser.call("Emulation.setEmulatedMedia", json!({"media": ""}));
+    browser.resize(WIDE);
+    test(&mut browser, &format!("file://{}", book.display()));
+}
+
+/// One browser for the tests that run at the same time: to start one costs more than most of the tests. The last test
+/// that has it ends it.
+fn shared_browser() -> Option<Arc<Mutex<Browser>>> {
+    static SHARED: Mutex<(Weak<Mutex<Browser>>, usize)> = Mutex::new((Weak::new(), 0));
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(browser) = shared.0.upgrade() {
+        return Some(browser);
+    }
+    // In a folder of its own, since the one before may be about to end.
+    shared.1 += 1;
+    let browser = Browser::start(&target(&format!("scenes-browser-{}", shared.1)))?;
+    let browser = Arc::new(Mutex::new(browser));
+    shared.0 = Arc::downgrade(&browser);
+    Some(browser)
+}
+
+/// Writes a book of a few pages with our player and the sample scenes.
+fn write_sample_book(docs: &Path) {
+    let _ = fs::remove_dir_all(docs);
     let write = |path: &str, text: &str| {
-        let path = folder.join("docs").join(path);
+        let path = docs.join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, text).expect("a file");
     };
@@ -387,7 +403,6 @@ fn sample_book(folder: &Path) -> PathBuf {
     for name in ["one", "blocking"] {
         write(&format!("src/scenes/{name}.js"), &format!("scene({});", sample_scene(name)));
     }
-    folder.join("book")
 }
 
 /// A and B connect, and B sends five bytes. One server gives them back. With the fault it also forgets A, and the other,
