@@ -30,7 +30,9 @@ function fill(element, attributes, children) {
 }
 
 /** A field's name in plain words. */
-const words = (name) => name.replace(/_/g, " ").replace(/\bfin\b/, "FIN");
+const words = (name) => name.replace(/_/g, " ").replace(/\bfin\b/, "FIN")
+  .replace(/[a-z][A-Z]/g, ([end, start]) => `${end} ${start.toLowerCase()}`)
+  .replace(/^[A-Z][a-z]/, (start) => start.toLowerCase());
 /** A number of bytes as people write it. */
 const bytes = (count) => count.toLocaleString("en");
 const list = (names) => names.join(", ") || "none";
@@ -48,12 +50,12 @@ const QUEUES = [
   ["client_in", "receive queue", "client’s kernel"],
 ];
 
-/** So many bytes fill a bar at least: a buffer with five bytes is not full, and be they all that there are. */
+/** So many bytes fill a bar at least: five bytes do not fill a buffer, even if the scene has no more. */
 const LEAST_CAPACITY = 4096;
 
 /** How many bytes of a client a buffer holds. */
 function held(steps, index, name, queue) {
-  if (queue === "hand") return inHand(steps, index, name);
+  if (queue === "hand") return steps[index].peers ? 0 : inHand(steps, index, name);
   if (queue === "outbox") return steps[index].server?.outbox?.[name] ?? 0;
   return steps[index].connections[name]?.[queue] ?? 0;
 }
@@ -78,6 +80,7 @@ function inHand(steps, index, name) {
 function standing(steps, index, name) {
   const step = steps[index];
   const connection = step.connections[name];
+  if (step.peers) return connection?.connected ? "peer" : "away";
   if (connection?.reset) return "cut";
   if (!connection?.connected) {
     return steps.slice(0, index).some((earlier) => earlier.connections[name]?.connected) ? "gone" : "away";
@@ -93,7 +96,7 @@ function standing(steps, index, name) {
 /** The threads at a step: who they are, the call that they are in, and whether they sleep in it. */
 function threads(steps, index) {
   const known = steps[index].server?.threads;
-  const names = known?.map((thread) => thread.name) ?? ["server"];
+  const names = known?.map((thread) => thread.name) ?? [steps[index].peers ? "program" : "server"];
   return names.map((name, thread) => {
     const last = steps.slice(0, index + 1).findLast((step) => step.who === "server" && (step.thread ?? 0) === thread);
     const asleep = known ? known[thread].asleep : last?.asleep ?? false;
@@ -112,11 +115,14 @@ function blocker(scene, steps, index, name) {
 }
 
 const FARES = { away: "not here yet", gone: "has left", cut: "cut off", waits: "waits", stuck: "does not read",
-  silent: "silent, connected", served: "served" };
+  silent: "silent, connected", served: "served", peer: "connected" };
 
 /** The same in words, with the name of the client that holds it up. */
 function fares(scene, steps, index, name) {
   const how = standing(steps, index, name);
+  // Of a peer the program knows in which state it is with it.
+  const end = steps[index].connections[name]?.fin === "none" ? FARES[how] : "closed";
+  if (steps[index].peers) return words(steps[index].server?.state?.[name] ?? end);
   const other = how === "waits" ? blocker(scene, steps, index, name) : null;
   if (other) return `waits for ${other}`;
   return how === "waits" && steps[index].backlog.includes(name) ? "waits in the backlog" : FARES[how];
@@ -124,6 +130,7 @@ function fares(scene, steps, index, name) {
 
 /** What happened at a step, in one line. */
 function event(scene, step) {
+  if (step.who === "clock") return step.does;
   if (step.who !== "server") return `${actor(scene, step)} ${step.does ?? ""}`;
   const answer = step.asleep ? " … sleeps" : step.answer ? ` = ${step.answer}` : "";
   return `${step.call ?? step.does}${answer}`;
@@ -132,6 +139,7 @@ function event(scene, step) {
 function actor(scene, step) {
   if (step.who !== "server") return step.who === "kernel" || step.who === "clock" ? `the ${step.who}` : step.who;
   const thread = step.server?.threads?.[step.thread ?? 0];
+  if (step.peers) return "program";
   return thread ? `server, thread ${thread.name}` : "server";
 }
 
@@ -323,7 +331,7 @@ class Player {
     const { columns } = this;
     const head = make("div", { class: "row head", "aria-hidden": "true" }, make("span"),
       ...columns.map(({ what, whose }) => make("span", {}, make("b", {}, what), make("br"), whose)),
-      make("span", {}, make("b", {}, "read back"), make("br"), "by the client"));
+      make("span", {}, make("b", {}, "read back"), make("br"), asPeers(this.scene, "by the client")));
     const rows = this.scene.clients.map((client) => this.clientRow(client, columns));
     this.parts.queues.style.setProperty("--columns", columns.length);
     this.parts.queues.replaceChildren(head, ...rows);
@@ -339,7 +347,7 @@ class Player {
         make("span", { "data-fares": client.name }, fares(scene, steps, step, client.name)),
         make("small", {}, notes(state, client.name))),
       ...columns.map((column) => this.bar(client.name, column)),
-      make("div", { class: "returned" }, make("span", { class: "aloud" }, "read back by the client"),
+      make("div", { class: "returned" }, make("span", { class: "aloud" }, asPeers(scene, "read back by the client")),
         make("span", { "data-queue": `${client.name}.returned` }, bytes(returned))));
   }
 
@@ -416,8 +424,14 @@ function buffers(scene) {
     scene.clients.map(({ name }) => held(steps, index, name, queue)));
   return QUEUES.map(([queue, what, whose]) => {
     const most = Math.max(0, ...all(scene.steps, queue), ...all(scene.what_if?.steps ?? [], queue));
-    return { queue, what, whose, most, capacity: Math.max(most, scene.capacity[queue] ?? 0, LEAST_CAPACITY) };
+    const capacity = Math.max(most, scene.capacity[queue] ?? 0, LEAST_CAPACITY);
+    return { queue, what, whose: asPeers(scene, whose), most, capacity };
   }).filter(({ queue, most }) => most > 0 || queue === "server_in");
+}
+
+/** The program of some scenes connects to others itself: they are its peers. */
+function asPeers(scene, text) {
+  return scene.steps[0].peers ? text.replace("client", "peer").replace("server", "program") : text;
 }
 
 /** Whose step it is, as a class. */
@@ -433,7 +447,7 @@ function notes(step, name) {
   const marks = step.server?.marks?.[name];
   const state = step.server?.state?.[name];
   return [connection.accepted ? null : "not accepted", connection.reset ? "reset" : null, fin,
-    state ? `state: ${words(state)}` : null,
+    state && !step.peers ? `state: ${words(state)}` : null,
     marks ? `marks: ${list(marks.map(words))}` : null].filter(Boolean).join(" · ");
 }
 
@@ -447,7 +461,7 @@ function codeLine(text, number) {
 
 /** What the server has besides the buffers. A panel that a scene never fills is not shown. */
 const PANELS = [
-  { name: "server", title: "Server", isThere: () => true, text: (step, steps, index) => threads(steps, index)
+  { name: "server", title: "State", isThere: () => true, text: (step, steps, index) => threads(steps, index)
     .map((thread) => `${step.server?.threads ? `${thread.name} ` : ""}${doing(thread)}`).join("; ") },
   { name: "ready", title: "The poller will report", isThere: (step) => step.ready?.length > 0,
     text: (step) => list(step.ready) },
@@ -491,7 +505,7 @@ class Lanes {
     const threadNames = Array.from({ length: most }, (_, n) =>
       steps.findLast((step) => step.server?.threads?.[n])?.server.threads[n].name);
     this.names = [...scene.clients.map((client) => client.name), "kernel",
-      ...threadNames.map((name) => (most > 1 ? `thread ${name}` : "server"))];
+      ...threadNames.map((name) => (most > 1 ? `thread ${name}` : threads(steps, 0)[0].name))];
     this.kernel = scene.clients.length;
     this.height = this.names.length * LANE + 8;
     this.picture = draw("svg", { width, height: this.height, role: "img", "aria-label": this.inWords(),
@@ -632,7 +646,11 @@ function rememberStep(player) {
 // ---- the page
 
 /** Called by each scene's own script. */
-window.scene = (data) => SCENES.set(data.name, data);
+window.scene = (data) => {
+  const peers = data.clients.some((client) => client.peer);
+  for (const step of [...data.steps, ...(data.what_if?.steps ?? [])]) step.peers = peers;
+  SCENES.set(data.name, data);
+};
 
 function load(folder, name) {
   if (SCENES.has(name)) return Promise.resolve(SCENES.get(name));

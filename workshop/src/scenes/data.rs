@@ -75,6 +75,9 @@ pub(super) struct Run {
     pub(super) steps: Vec<Step>,
     /// Which steps the strip shows, counted from 0.
     pub(super) moments: Vec<usize>,
+    /// The program connects to the others itself: they are its peers.
+    #[serde(skip)]
+    peers: bool,
 }
 
 /// The same clients before a server with a fault.
@@ -88,6 +91,8 @@ pub(super) struct WhatIf {
 #[derive(Deserialize)]
 pub(super) struct Client {
     pub(super) name: String,
+    #[serde(default)]
+    peer: bool,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +132,7 @@ struct Server {
     due: Option<Vec<String>>,
     outbox: Option<BTreeMap<String, u64>>,
     threads: Option<Vec<Thread>>,
+    state: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -141,7 +147,11 @@ impl Scene {
     /// Takes the object out of the call `scene({…});`.
     pub(super) fn read(text: &str) -> anyhow::Result<Self> {
         let object = text.trim().strip_prefix("scene(").and_then(|text| text.strip_suffix(");"));
-        Ok(serde_json::from_str(object.context("is no call of scene(…);")?)?)
+        let mut scene: Self = serde_json::from_str(object.context("is no call of scene(…);")?)?;
+        let peers = scene.clients.iter().any(|client| client.peer);
+        let what_if = scene.what_if.iter_mut().map(|what_if| &mut what_if.run);
+        [&mut scene.run].into_iter().chain(what_if).for_each(|run| run.peers = peers);
+        Ok(scene)
     }
 
     /// The buffers that are filled at all, and how many bytes fill each.
@@ -159,8 +169,16 @@ impl Scene {
 
 impl Run {
     /// What the strip says in words.
-    pub(super) fn captions(&self) -> impl Iterator<Item = &str> {
-        self.moments.iter().map(|moment| self.steps[*moment].caption.as_str())
+    pub(super) fn captions(&self, moments: &[usize]) -> impl Iterator<Item = &str> {
+        moments.iter().map(|moment| self.steps[*moment].caption.as_str())
+    }
+
+    /// A text about clients and a server, if need be about peers and a program.
+    pub(super) fn to_peers(&self, text: &str) -> String {
+        match self.peers {
+            true => text.replace("client", "peer").replace("server", "program"),
+            false => text.to_owned(),
+        }
     }
 
     /// For each action of a client the last step before the next one: servers take different numbers of steps, so this
@@ -178,6 +196,14 @@ impl Run {
     pub(super) fn fares(&self, index: usize, name: &str, clients: &[Client]) -> String {
         let step = &self.steps[index];
         let standing = self.standing(index, name);
+        // Of a peer the program knows in which state it is with it.
+        if self.peers {
+            let states = step.server.as_ref().and_then(|server| server.state.as_ref());
+            let state = states.and_then(|states| states.get(name));
+            let is_closed = step.connections.get(name).is_some_and(|it| it.fin != "none");
+            let end = if is_closed { "closed" } else { standing };
+            return state.map_or(end.to_owned(), |state| plain(state));
+        }
         match (standing, self.blocker(index, name, clients)) {
             ("waits", Some(other)) => format!("waits for {other}"),
             ("waits", None) if step.backlog.iter().any(|each| each == name) => {
@@ -187,7 +213,7 @@ impl Run {
         }
     }
 
-    /// Whether a client has connected, and be it that it has left again.
+    /// Whether a client has connected, even if it has left again.
     pub(super) fn is_here(&self, index: usize, name: &str) -> bool {
         self.standing(index, name) != AWAY
     }
@@ -195,6 +221,9 @@ impl Run {
     fn standing(&self, index: usize, name: &str) -> &'static str {
         let step = &self.steps[index];
         let Some(connection) = step.connections.get(name) else { return AWAY };
+        if self.peers {
+            return if connection.connected { "connected" } else { AWAY };
+        }
         if connection.reset {
             return "cut off";
         }
@@ -227,6 +256,7 @@ impl Run {
             Queue::Unsent => of(|connection| connection.unsent),
             Queue::ClientOut => of(|connection| connection.client_out),
             Queue::ServerIn => of(|connection| connection.server_in),
+            Queue::Hand if self.peers => 0,
             Queue::Hand => self.in_hand(index, name),
             Queue::Outbox => outbox.and_then(|outbox| outbox.get(name)).copied().unwrap_or(0),
             Queue::ServerOut => of(|connection| connection.server_out),
@@ -286,7 +316,8 @@ impl Run {
         let Some(known) = known else {
             let last = last(0);
             let call = last.and_then(|step| step.call.clone());
-            return vec![("server", last.is_some_and(|step| step.asleep), call)];
+            let name = if self.peers { "program" } else { "server" };
+            return vec![(name, last.is_some_and(|step| step.asleep), call)];
         };
         // The step says more of a call than its name, if the thread is still in the same one.
         let call = |n, thread: &Thread| {
@@ -337,6 +368,18 @@ impl Run {
     }
 }
 
+/// A state's name in plain words: `ExpectingAck` is "expecting ack".
+fn plain(state: &str) -> String {
+    let mut words = String::new();
+    for letter in state.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
+}
+
 impl Step {
     /// What happens, as the log of the player says it.
     pub(super) fn event(&self) -> String {
@@ -349,7 +392,8 @@ impl Step {
                 format!("{} = {answer}", self.call.as_deref().unwrap_or(does))
             }
             ("server", None) => self.call.as_deref().unwrap_or(does).to_owned(),
-            ("kernel" | "clock", _) => format!("the {} {does}", self.who),
+            ("kernel", _) => format!("the kernel {does}"),
+            ("clock", _) => does.to_owned(),
             (client, _) => format!("{client} {does}"),
         }
     }

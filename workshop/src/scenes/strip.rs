@@ -10,6 +10,8 @@ use super::data::{Buffer, Queue, Run, Scene};
 /// The size of the drawing; on the page it is as wide as there is room for.
 const WIDTH: usize = 640;
 const MARGIN: usize = 24;
+/// In a column.
+const MOST_MOMENTS: usize = 6;
 /// From one run to the other beside it.
 const COLUMN: usize = WIDTH - MARGIN;
 /// The buffers stand behind the client's name and how it fares.
@@ -21,8 +23,8 @@ const LINE: usize = 25;
 /// So many letters of 20 px are a line, and so many of a title's.
 const LETTERS: usize = 62;
 const TITLE_LETTERS: usize = 46;
-/// A buffer is drawn no wider, and so many bytes fill it at least: one with five bytes is not full, and be they all that
-/// there are.
+/// A buffer is drawn no wider, and so many bytes fill it at least: five bytes do not fill a buffer, even if the scene has
+/// no more.
 const WIDEST: usize = 100;
 const LEAST_CAPACITY: u64 = 4096;
 
@@ -40,19 +42,28 @@ const STYLE: &str = "<style>text{font:20px Helvetica,Arial,'Liberation Sans',san
 pub(super) fn draw(scene: &Scene) -> String {
     let what_if = scene.what_if.as_ref();
     let fault = what_if.map(|what_if| (format!("What if: {}", what_if.title), &what_if.run));
-    let columns: Vec<_> = [(scene.title.clone(), &scene.run)].into_iter().chain(fault).collect();
+    let runs = [(scene.title.clone(), &scene.run)].into_iter().chain(fault);
+    let columns: Vec<_> = runs.flat_map(|(title, run)| columns(title, run)).collect();
     let mut strip = Drawing::new();
     strip.width += (columns.len() - 1) * COLUMN;
     let mut bottom = 0;
-    for (n, (title, run)) in columns.iter().enumerate() {
+    for (n, (title, run, moments)) in columns.iter().enumerate() {
         strip.put(&format!("<g transform=\"translate({} 0)\">", n * COLUMN));
-        strip.column(scene, title, run);
+        strip.column(scene, title, run, moments);
         strip.put("</g>");
         bottom = bottom.max(strip.y);
     }
     strip.y = bottom;
-    let captions: Vec<_> = columns.iter().flat_map(|(_, run)| run.captions()).collect();
+    let captions: Vec<_> =
+        columns.iter().flat_map(|(_, run, moments)| run.captions(moments)).collect();
     strip.finish(&scene.title, &captions.join(" "))
+}
+
+/// A run in as many columns as it takes.
+fn columns(title: String, run: &Run) -> Vec<(String, &Run, &[usize])> {
+    let columns = run.moments.len().div_ceil(MOST_MOMENTS).max(1);
+    let most = run.moments.len().div_ceil(columns).max(1);
+    run.moments.chunks(most).map(|moments| (title.clone(), run, moments)).collect()
 }
 
 /// A drawing that grows downwards.
@@ -79,14 +90,14 @@ impl Drawing {
     }
 
     /// One run from top to bottom.
-    fn column(&mut self, scene: &Scene, title: &str, run: &Run) {
+    fn column(&mut self, scene: &Scene, title: &str, run: &Run, moments: &[usize]) {
         self.y = 12;
         for line in wrapped(title, TITLE_LETTERS) {
             self.y += 30;
             self.text(MARGIN, "title", &line);
         }
         self.heads(scene);
-        for moment in &run.moments {
+        for moment in moments {
             self.moment(scene, run, *moment);
         }
     }
@@ -98,7 +109,8 @@ impl Drawing {
         let bar = bar(buffers.len());
         for line in [0, 1] {
             for (n, buffer) in buffers.iter().enumerate() {
-                self.text(BARS + n * (bar + GAP) + bar / 2, "head mid", buffer.words[line]);
+                let words = scene.run.to_peers(buffer.words[line]);
+                self.text(BARS + n * (bar + GAP) + bar / 2, "head mid", &words);
             }
             self.y += 18;
         }
@@ -113,6 +125,7 @@ impl Drawing {
         ));
         self.y += 22;
         let who = if step.who == "server" { "server: " } else { "" };
+        let who = run.to_peers(who);
         self.text(MARGIN, "step", &format!("{}. {who}{}", index + 1, step.event()));
         for client in scene.clients.iter().filter(|client| run.is_here(index, &client.name)) {
             self.y += ROW;
@@ -245,14 +258,34 @@ mod tests {
     #[test]
     fn a_strip_shows_what_happens_with_the_fault_too() {
         let what_if = r#""what_if": {"title": "A is <forgotten>", "moments": [0], "steps": [
-            {"who": "clock", "does": "moves on", "connections": {}, "backlog": [], "caption": "A waits forever."}]}"#;
+            {"who": "clock", "does": "a second passes", "connections": {}, "backlog": [], "caption": "A waits forever."}]}"#;
         let text = SCENE.replace(r#""what_if": null"#, what_if);
         let svg = draw(&Scene::read(&text).unwrap());
         for said in
-            [">What if: A is &lt;forgotten&gt;<", ">1. the clock moves on<", ">A waits forever.<"]
+            [">What if: A is &lt;forgotten&gt;<", ">1. a second passes<", ">A waits forever.<"]
         {
             assert!(svg.contains(said), "{said} is not in {svg}");
         }
+    }
+
+    #[test]
+    fn of_a_peer_the_strip_says_in_which_state_the_program_is_with_it() {
+        let text = SCENE.replace(r#"{"name": "A"}"#, r#"{"name": "A", "peer": true}"#).replace(
+            r#""caption": "B is silent"#,
+            r#""server": {"state": {"A": "ExpectingAck"}}, "caption": "B is silent"#,
+        );
+        let svg = draw(&Scene::read(&text).unwrap());
+        for said in [">expecting ack<", ">program<", ">program sleeps in recvfrom"] {
+            assert!(svg.contains(said), "{said} is not in {svg}");
+        }
+    }
+
+    #[test]
+    fn a_strip_that_is_too_long_has_two_columns() {
+        let text = SCENE.replace(r#""moments": [1]"#, r#""moments": [0, 0, 0, 0, 1, 1, 1]"#);
+        let svg = draw(&Scene::read(&text).unwrap());
+        assert_eq!(svg.matches("<g transform").count(), 2);
+        assert_eq!(svg.matches(">2. A sends 5000 bytes<").count(), 3);
     }
 
     #[test]

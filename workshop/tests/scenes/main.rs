@@ -17,8 +17,8 @@ use serde_json::Value;
 /// The most that a reader steps through, and that a page loads.
 const MOST_STEPS: usize = 60;
 const MOST_BYTES: usize = 300_000;
-/// A strip is a picture on a page.
-const MOST_MOMENTS: usize = 6;
+/// A strip is a picture on a page, in two columns if it has to be.
+const MOST_MOMENTS: usize = 10;
 
 /// Where the recordings and their strips are.
 const FOLDER: &str = "docs/src/scenes";
