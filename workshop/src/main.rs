@@ -4,6 +4,7 @@ mod bench;
 mod exercises;
 mod new;
 mod pack;
+mod scenes;
 mod steps;
 
 use std::process::{self, ExitCode};
@@ -30,6 +31,8 @@ enum Command {
     Pack(pack::Args),
     /// List the steps between two stages, or put one into a folder where it runs
     Step(steps::Args),
+    /// List the recorded scenes of the book, or draw their strips
+    Scenes(scenes::Args),
     /// An echo server to measure against, started by `bench`
     #[command(hide = true)]
     Peer(bench::peer::Args),
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::New(args) => new::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Step(args) => steps::run(&args),
+        Command::Scenes(args) => scenes::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Peer(args) => bench::peer::run(&args).map(|()| ExitCode::SUCCESS),
     })
 }
