@@ -77,6 +77,9 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 /// would end. With much less on its way, the server finds the queue empty between two of our writes.
 pub(crate) const ON_ITS_WAY: u64 = 3 * 1024 * 1024;
 
+/// A line of status is shorter.
+const LONGEST_STATUS: usize = 80;
+
 /// How often they say what they see.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
@@ -506,7 +509,8 @@ impl Count {
                 continue;
             }
             self.line.extend(piece);
-            if piece.ends_with(b"\n") {
+            // Another server may begin so and go on without an end.
+            if piece.ends_with(b"\n") || self.line.len() > LONGEST_STATUS {
                 match is_status(&self.line) {
                     true => self.told += 1,
                     false => self.back += self.line.len() as u64,
@@ -568,6 +572,13 @@ mod tests {
             count.take(&bytes[cut..]);
             assert_eq!((count.back, count.told), (8, 2), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn what_begins_like_a_line_of_status_and_has_no_end_is_counted_and_not_kept() {
+        let mut count = Count::default();
+        (0..1_000).for_each(|_| count.take(&[b'S'; CHUNK]));
+        assert_eq!((count.back, count.line.len()), (1_000 * CHUNK as u64, 0));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use server::{Launch, STAGES, Server};
 use state::{LOOK_EVERY, Seen, State};
 use terminal::{Asked, Picture};
 
-/// How often the figures change. More often nobody could read them.
+/// How often the figures change. If they changed more often, they could not be read.
 const SEE_EVERY: Duration = Duration::from_millis(500);
 
 /// How often a line comes where there is no terminal.

@@ -63,7 +63,7 @@ impl Table {
     pub(super) fn new() -> Self {
         let (ask, asked) = mpsc::channel();
         let (tell, told) = mpsc::channel();
-        // It ends when nobody can ask any more.
+        // It ends with the value that asks.
         thread::spawn(move || {
             for server in asked {
                 if tell.send((server, sockets(server))).is_err() {
