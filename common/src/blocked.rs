@@ -19,6 +19,15 @@ pub fn blocked_in(pid: u32) -> Option<Vec<Call>> {
         .collect()
 }
 
+/// The call of one thread. `None`: it runs.
+///
+/// # Errors
+///
+/// If the thread has ended, and if we may not look.
+pub fn call_of(pid: u32, thread: u32) -> std::io::Result<Option<Call>> {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall")).map(|line| call(&line))
+}
+
 /// `running`, or the call's number and its six arguments.
 fn call(line: &str) -> Option<Call> {
     let mut fields = line.split_whitespace();

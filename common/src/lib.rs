@@ -17,6 +17,8 @@ mod report;
 mod run;
 mod self_connect;
 mod signals;
+#[cfg(feature = "watchdog")]
+pub mod sockets;
 pub mod stats;
 mod stderr;
 pub mod stream;

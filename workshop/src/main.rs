@@ -2,6 +2,7 @@
 
 mod bench;
 mod exercises;
+mod live;
 mod new;
 mod pack;
 mod scenes;
@@ -25,6 +26,8 @@ enum Command {
     Exercises(exercises::Command),
     /// Measure the stages and their peers side by side
     Bench(bench::Args),
+    /// Look into a running stage: what its thread is in, and where the bytes of each client wait
+    Live(live::Args),
     /// Make a crate of your own from stage 5 or 6, outside of this workspace
     New(new::Args),
     /// Pack a folder for machines without network: sources, dependencies, what is built from them, the book
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     common::run(|| match parse().command {
         Command::Exercises(command) => exercises::run(command),
         Command::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Live(args) => live::run(args).map(|()| ExitCode::SUCCESS),
         Command::New(args) => new::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Pack(args) => pack::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Step(args) => steps::run(&args),

@@ -2,6 +2,8 @@
 //! appears on its terminal.
 #![cfg(target_os = "linux")]
 
+mod screen;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -17,6 +19,8 @@ use common::testkit::{pass, skipped};
 use common::watchdog::Watchdog;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use screen::Screen;
 
 /// How long a line of the page may be in coming. It is reached only if the line does not come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -143,7 +147,7 @@ fn without_time(text: String) -> String {
     }
 }
 
-/// `took 69.9µs for 1,024 bytes` becomes `took # for # bytes`. A dash that stands alone is no figure yet.
+/// `took 69.9µs for 1,024 bytes` becomes `took # for # bytes`, and so does `took 2ms for 4.16M bytes`. A dash that stands alone is no figure yet.
 fn without_figures(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -157,7 +161,7 @@ fn without_figures(text: &str) -> String {
         {
             rest = more.trim_start_matches(|c: char| c.is_ascii_digit());
         }
-        let unit = ["ns", "µs", "ms", "s"].into_iter().find(|unit| {
+        let unit = ["ns", "µs", "ms", "s", "K", "M", "G"].into_iter().find(|unit| {
             rest.strip_prefix(unit).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
         });
         rest = &rest[unit.map_or(0, str::len)..];
@@ -241,8 +245,12 @@ impl Room {
     /// What the page's command is here: a binary that is built already, and the server's own port.
     fn command(&self, line: &str) -> Result<Command, String> {
         let line = if line.contains("--flood") { with_short_flood(line) } else { line.to_owned() };
-        let Some(rest) = line.strip_prefix("cargo run -q -p ") else { return self.tool(&line) };
+        let line = self.with_pids(line)?;
+        let Some(rest) = line.strip_prefix("cargo run -q -p ") else { return Ok(self.tool(&line)) };
         let (package, args) = rest.split_once(" -- ").unwrap_or((rest, ""));
+        if let Some(args) = args.strip_prefix("live ") {
+            return Ok(picture(args));
+        }
         let mut command = Command::new(binary(package));
         command.args(args.split_whitespace()).env("NO_COLOR", "1");
         command.arg(match self.port.as_ref().filter(|_| package == "workshop") {
@@ -252,19 +260,33 @@ impl Room {
         Ok(command)
     }
 
-    /// `strace`, `ps` and so on. Each looks at our server, and at no other by the same name.
-    fn tool(&self, line: &str) -> Result<Command, String> {
-        let mut line = line.replace("9000", self.port.as_deref().unwrap_or("9000"));
+    /// `strace`, `ps` and so on.
+    fn tool(&self, line: &str) -> Command {
+        let line = line.replace("9000", self.port.as_deref().unwrap_or("9000"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("stty cols 130 rows 40; exec {line}")]).env("LC_ALL", "C");
+        command
+    }
+
+    /// Each looks at our server, and at no other by the same name.
+    fn with_pids(&self, mut line: String) -> Result<String, String> {
         while let Some((before, rest)) = line.split_once("$(pidof ") {
             let (name, after) = rest.split_once(')').ok_or("no end of $(pidof")?;
             let server = self.terminals.values().find(|terminal| program(&terminal.line) == name);
             let server = server.ok_or_else(|| format!("{name} does not run"))?;
             line = format!("{before}{}{after}", server.child.id());
         }
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("stty cols 130 rows 40; exec {line}")]).env("LC_ALL", "C");
-        Ok(command)
+        Ok(line)
     }
+}
+
+/// `live`, on a terminal with a size. What it starts is built already.
+fn picture(args: &str) -> Command {
+    let mut command = Command::new("sh");
+    let build = if args.contains("--attach") { "" } else { "--no-build" };
+    let script = format!("stty cols 120 rows 36; exec \"$0\" live {args} {build}");
+    command.args(["-c", &script]).arg(binary("workshop")).env("TERM", "xterm");
+    command
 }
 
 /// What a command line runs.
@@ -285,7 +307,7 @@ struct Terminal {
     /// The command line that was started here.
     line: String,
     keyboard: File,
-    text: Arc<Mutex<String>>,
+    written: Arc<Mutex<Vec<u8>>>,
     /// Ends when it has read all that the program wrote, and the program has closed the terminal.
     reader: thread::JoinHandle<()>,
     /// How many lines the page has shown already.
@@ -307,21 +329,34 @@ impl Terminal {
         let started = Watchdog::spawn(&mut command);
         let (child, watchdog) = started.map_err(|e| format!("does not start: {e}"))?;
         let mut reader = person.try_clone().map_err(|e| e.to_string())?;
-        let text = Arc::<Mutex<String>>::default();
-        let seen = Arc::clone(&text);
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let seen = Arc::clone(&written);
         let reader = thread::spawn(move || {
             let mut buf = [0; 4096];
             // The last program has closed the terminal: EIO.
             while let Ok(n @ 1..) = reader.read(&mut buf) {
-                seen.lock().expect("text").push_str(&String::from_utf8_lossy(&buf[..n]));
+                seen.lock().expect("text").extend(&buf[..n]);
             }
         });
         let line = line.to_owned();
-        Ok(Self { child, _watchdog: watchdog, line, keyboard: person, text, reader, shown: 0 })
+        Ok(Self { child, _watchdog: watchdog, line, keyboard: person, written, reader, shown: 0 })
     }
 
     fn text(&self) -> String {
-        self.text.lock().expect("text").replace('\r', "")
+        let written = self.written.lock().expect("text");
+        let text = String::from_utf8_lossy(&written);
+        if self.is_picture() {
+            let screen = Screen::after(&text);
+            if screen.is_alternate {
+                return screen.rows().join("\n") + "\n";
+            }
+        }
+        text.replace('\r', "")
+    }
+
+    /// Whether it shows the same lines again and again, with other figures.
+    fn is_picture(&self) -> bool {
+        self.line.contains("workshop -- live ")
     }
 
     /// Whether this machine has no such program, or does not let it look.
@@ -385,7 +420,7 @@ impl Terminal {
                 .skip(self.shown)
                 .position(|line| whole(line) && shows(step, line));
             if let Some(at) = found {
-                self.shown += at + 1;
+                self.shown += if self.is_picture() { 0 } else { at + 1 };
                 return Ok(());
             }
             if self.is_skipped() {
@@ -541,6 +576,7 @@ fn times_always_vary_and_figures_only_where_the_page_says_so() {
     check_shows("2| sent 6 bytes", "sent 7 bytes", false);
     check_shows("2~ sent 6 bytes, 7", "sent 1,234 bytes, 0", true);
     check_shows("2~ sent 6 bytes", "sent 1,234 bits", false);
+    check_shows("4~ waits … 940K 15", "waits █▌ 1.10M 61.4K", true);
     check_shows("1~   0   17   9.2ms", "   12 3    -", true);
     check_shows("1~   0   17   1.0s", "   12 3    412.7µs", true);
     check_shows("4~ f(3, …, [4]) = -1 EAGAIN", "f(9, 0x7fff1, [128]) = -1 EAGAIN", true);

@@ -9,14 +9,14 @@ mod charts;
 mod counts;
 mod figures;
 mod load;
-mod os;
+pub(crate) mod os;
 pub(crate) mod peer;
 mod peers;
 mod report;
 mod results;
 mod scenes;
-mod server;
-mod stop;
+pub(crate) mod server;
+pub(crate) mod stop;
 
 use std::fs;
 

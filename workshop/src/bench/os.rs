@@ -6,14 +6,17 @@ use std::time::Duration;
 
 /// What a process has used since it started, and what it holds now.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// CPU time of all its threads, in user code and in the kernel, also of those that have ended.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
     /// How often its threads were taken off a core, because they slept or because their time was up.
-    pub(super) switches: u64,
-    pub(super) threads: u64,
+    pub(crate) switches: u64,
+    pub(crate) threads: u64,
     /// Memory that is really there.
-    pub(super) rss_bytes: u64,
+    pub(crate) rss_bytes: u64,
+    /// Of that, what is not a copy of a file: stacks and the heap. `None` where only the sum is told.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "no other system tells"))]
+    pub(crate) anonymous_bytes: Option<u64>,
 }
 
 /// Who runs where: the generator has the last core to itself, the server has all the others.
@@ -34,7 +37,10 @@ impl Cores {
     }
 }
 
-pub(super) use self::system::{children, kill, own_cpu, stay_on, terminate, usage};
+#[cfg(target_os = "linux")]
+pub(crate) use self::system::field;
+pub(crate) use self::system::usage;
+pub(super) use self::system::{children, kill, own_cpu, stay_on, terminate};
 
 #[cfg(unix)]
 mod descriptors {
@@ -42,7 +48,7 @@ mod descriptors {
 
     /// Asks for as many descriptors as we may have, for us and for the servers we start. Returns how
     /// many that are.
-    pub(in super::super) fn raise_limit() -> u64 {
+    pub(crate) fn raise_limit() -> u64 {
         let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
         let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
             Ok(()) => hard,
@@ -56,12 +62,12 @@ mod descriptors {
 #[cfg(not(unix))]
 mod descriptors {
     /// Sockets are no descriptors here, and are not counted.
-    pub(in super::super) fn raise_limit() -> u64 {
+    pub(crate) fn raise_limit() -> u64 {
         u64::MAX
     }
 }
 
-pub(super) use self::descriptors::raise_limit;
+pub(crate) use self::descriptors::raise_limit;
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -108,17 +114,20 @@ mod system {
         clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok().map(Duration::from)
     }
 
-    pub(in super::super) fn usage(pid: u32) -> Option<Usage> {
+    pub(crate) fn usage(pid: u32) -> Option<Usage> {
         // To the nanosecond, and with the threads that have ended. /proc/PID/stat counts in ticks of
         // 10 ms, and /proc/PID/schedstat forgets the dead.
         let clock = clock_getcpuclockid(Pid::from_raw(pid.cast_signed())).ok()?;
         let cpu = Duration::from(clock_gettime(clock).ok()?);
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        // This counts page by page; `VmRSS` may be dozens of pages behind.
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         Some(Usage {
             cpu,
             switches: switches(pid),
             threads: field(&status, "Threads:")?,
-            rss_bytes: rss_kib(pid, &status)? * 1024,
+            rss_bytes: field(&rollup, "Rss:").or_else(|| field(&status, "VmRSS:"))? * 1024,
+            anonymous_bytes: field(&rollup, "Anonymous:").map(|kib| kib * 1024),
         })
     }
 
@@ -135,13 +144,7 @@ mod system {
             + field(status, "nonvoluntary_ctxt_switches:").unwrap_or(0)
     }
 
-    /// From smaps_rollup, which counts page by page; `VmRSS` may be dozens of pages behind.
-    fn rss_kib(pid: u32, status: &str) -> Option<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        field(&rollup, "Rss:").or_else(|| field(status, "VmRSS:"))
-    }
-
-    fn field(text: &str, name: &str) -> Option<u64> {
+    pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
     }
@@ -206,7 +209,7 @@ mod system {
         None
     }
 
-    pub(in super::super) fn usage(_: u32) -> Option<Usage> {
+    pub(crate) fn usage(_: u32) -> Option<Usage> {
         None
     }
 

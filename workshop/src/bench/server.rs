@@ -1,8 +1,8 @@
 //! A server as a child process, which ends with the value that holds it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,12 +35,12 @@ pub(super) struct Launch {
 }
 
 /// A running server. It ends when this is dropped, and when we are killed.
-pub(super) struct Server {
+pub(crate) struct Server {
     /// What we have started: the server, or what counts its calls.
     process: Child,
     /// The server itself.
-    pid: u32,
-    pub(super) addr: SocketAddr,
+    pub(crate) pid: u32,
+    pub(crate) addr: SocketAddr,
     /// What ends `process` and the server if we are killed.
     watchdogs: Vec<Watchdog>,
 }
@@ -75,6 +75,35 @@ impl Server {
             server.watchdogs.push(Watchdog::over(child));
         }
         Ok(server)
+    }
+
+    /// Starts a server that chooses its port and says where it listens. What it says on stderr is for the caller.
+    ///
+    /// # Errors
+    ///
+    /// If it does not say where it listens. Then the error is what it has said instead.
+    pub(crate) fn start_heard(mut command: Command) -> anyhow::Result<(Self, ChildStderr)> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (process, watchdog) = Watchdog::spawn(&mut command).context("cannot start it")?;
+        let addr = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), 0);
+        let mut server = Self { pid: process.id(), process, addr, watchdogs: vec![watchdog] };
+        let mut stderr = server.process.stderr.take().context("its stderr is a pipe")?;
+        match server.announced_addr() {
+            Ok(addr) => server.addr = addr,
+            Err(error) => {
+                drop(server);
+                let mut said = String::new();
+                let _ = stderr.read_to_string(&mut said); // it has ended, so this does too
+                let last = said.lines().last().map(str::to_owned);
+                return Err(last.map_or(error, anyhow::Error::msg));
+            }
+        }
+        Ok((server, stderr))
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok()?
     }
 
     /// Reads `listening on ADDR`.
@@ -121,7 +150,7 @@ impl Server {
     }
 
     /// Asks it to end, and waits for that. What counts its calls writes down the result meanwhile.
-    pub(super) fn end(mut self) -> anyhow::Result<()> {
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
         os::terminate(self.pid);
         let deadline = Instant::now() + END_PATIENCE;
         while self.process.try_wait()?.is_none() && Instant::now() < deadline {

@@ -38,8 +38,9 @@ pub(crate) use memory::timestamp;
 pub(crate) use page::Number;
 pub(crate) use place::{Place, root};
 pub(crate) use run::{Built, Program, Test, Verdict, run_cargo};
-pub(crate) use screen::{Screen, say};
+pub(crate) use screen::{Screen, grouped, say};
 pub(crate) use sources::{Sources, write};
+pub(crate) use talk::{CHUNK, Count, ON_ITS_WAY, reached_at};
 
 /// How this tool is called, in what it tells people to do next.
 pub(crate) const TOOL: &str = "cargo run -p workshop --";

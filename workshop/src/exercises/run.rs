@@ -216,7 +216,8 @@ struct Rendered {
 
 pub(crate) fn run_cargo(mut command: Command) -> anyhow::Result<Built> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut cargo = command.spawn().context("cannot start cargo")?;
+    // If we are killed, or leave, it does not go on without us.
+    let (mut cargo, _watchdog) = Watchdog::spawn(&mut command).context("cannot start cargo")?;
     let stderr = cargo.stderr.take().context("cargo has no stderr")?;
     let said = thread::spawn(|| tell_if_it_waits(stderr));
     let output = cargo.wait_with_output()?;

@@ -70,12 +70,15 @@ struct Manner {
 }
 
 /// How much the clients that send a lot send at a time.
-const CHUNK: usize = 64 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// How much a client that floods may have sent that has not come back. The queues of the kernel on the way back
 /// hold about 4 MB. If they were full, a server that keeps no bytes would cut this client off, and the flood
 /// would end. With much less on its way, the server finds the queue empty between two of our writes.
-const ON_ITS_WAY: u64 = 3 * 1024 * 1024;
+pub(crate) const ON_ITS_WAY: u64 = 3 * 1024 * 1024;
+
+/// A line of status is shorter.
+const LONGEST_STATUS: usize = 80;
 
 /// How often they say what they see.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -120,7 +123,7 @@ pub(crate) fn talk(options: &Options) -> anyhow::Result<ExitCode> {
 /// Where to find a server that says it listens on `addr`. "All addresses", 0.0.0.0 and `[::]`, is an
 /// address to listen on and none to connect to, if Linux takes it for loopback too. An IPv4 address may be
 /// written as one of IPv6.
-fn reached_at(addr: SocketAddr) -> SocketAddr {
+pub(crate) fn reached_at(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip().to_canonical() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
@@ -456,9 +459,9 @@ fn is_open(mut stream: &TcpStream) -> bool {
 
 /// Bytes, both ways.
 #[derive(Default)]
-struct Count {
-    out: u64,
-    back: u64,
+pub(crate) struct Count {
+    pub(crate) out: u64,
+    pub(crate) back: u64,
     /// Lines of status, which are no echo.
     told: u64,
     /// The line of status that has begun.
@@ -494,7 +497,7 @@ impl Count {
     }
 
     /// None of the clients here sends an `S`, so that is where a line of status begins.
-    fn take(&mut self, bytes: &[u8]) {
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
         // The quick way: nearly always.
         if self.line.is_empty() && !bytes.contains(&b'S') {
             self.back += bytes.len() as u64;
@@ -506,7 +509,8 @@ impl Count {
                 continue;
             }
             self.line.extend(piece);
-            if piece.ends_with(b"\n") {
+            // Another server may begin so and go on without an end.
+            if piece.ends_with(b"\n") || self.line.len() > LONGEST_STATUS {
                 match is_status(&self.line) {
                     true => self.told += 1,
                     false => self.back += self.line.len() as u64,
@@ -517,7 +521,7 @@ impl Count {
     }
 
     /// Sent, and not come back. What is added to the echo has not been sent, and may come to more.
-    fn on_its_way(&self) -> u64 {
+    pub(crate) fn on_its_way(&self) -> u64 {
         self.out.saturating_sub(self.back)
     }
 
@@ -568,6 +572,13 @@ mod tests {
             count.take(&bytes[cut..]);
             assert_eq!((count.back, count.told), (8, 2), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn what_begins_like_a_line_of_status_and_has_no_end_is_counted_and_not_kept() {
+        let mut count = Count::default();
+        (0..1_000).for_each(|_| count.take(&[b'S'; CHUNK]));
+        assert_eq!((count.back, count.line.len()), (1_000 * CHUNK as u64, 0));
     }
 
     #[test]

@@ -120,8 +120,21 @@ pub fn full_pipe() -> Option<(io::PipeReader, io::PipeWriter)> {
 #[cfg(target_os = "linux")]
 #[track_caller]
 pub fn terminal() -> Option<(File, File)> {
-    let pty = nix::pty::openpty(None, None).expect("cannot open a terminal");
-    Some((pty.master.into(), pty.slave.into()))
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use nix::fcntl::OFlag;
+    use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+
+    // openpty(3) lets every program inherit both sides. Then one that we start holds the person's side of its own
+    // terminal open, and never sees it closed.
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let person = posix_openpt(flags).expect("cannot open a terminal");
+    grantpt(&person).and_then(|()| unlockpt(&person)).expect("it is ours");
+    let name = ptsname_r(&person).expect("it has a name");
+    let mut options = File::options();
+    let program = options.read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(name);
+    Some((OwnedFd::from(person).into(), program.expect("cannot open its other side")))
 }
 
 /// Whether poll(2) says that a terminal takes more.
