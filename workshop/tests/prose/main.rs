@@ -8,6 +8,8 @@ mod commands;
 mod files;
 mod known;
 mod names;
+#[cfg(target_os = "linux")]
+mod programs;
 mod scope;
 mod spans;
 mod words;

@@ -58,8 +58,8 @@ impl<'a> Sources<'a> {
             .collect();
         let mut own = Words::default();
         for block in blocks(text) {
-            own.add(&block);
-            lines.extend(block.lines().map(Words::of));
+            own.add(&block.text);
+            lines.extend(block.text.lines().map(Words::of));
         }
         included.iter().for_each(|(_, text)| own.add(&without_markup(text)));
         let homes = homes(path, text);

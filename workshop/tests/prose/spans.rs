@@ -1,5 +1,6 @@
 //! What a page has in backticks, and what each of it is.
 
+use pulldown_cmark::CodeBlockKind::Fenced;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 /// Something in backticks.
@@ -40,13 +41,28 @@ pub(crate) fn spans(text: &str) -> Vec<Span> {
     spans
 }
 
+/// A block of code.
+pub(crate) struct Block {
+    /// Whether it says of itself that it is typed into a shell.
+    pub(crate) is_typed: bool,
+    pub(crate) text: String,
+}
+
 /// The blocks of code of a page.
-pub(crate) fn blocks(text: &str) -> Vec<String> {
-    let (mut blocks, mut block): (Vec<String>, Option<String>) = (Vec::new(), None);
+pub(crate) fn blocks(text: &str) -> Vec<Block> {
+    let (mut blocks, mut block): (Vec<Block>, Option<Block>) = (Vec::new(), None);
     for event in parse(text) {
         match event {
-            Event::Start(Tag::CodeBlock(_)) => block = Some(String::new()),
-            Event::Text(text) => block = block.map(|block| block + &text),
+            Event::Start(Tag::CodeBlock(kind)) => {
+                let is_typed =
+                    matches!(&kind, Fenced(language) if ["console", "sh"].contains(&&**language));
+                block = Some(Block { is_typed, text: String::new() });
+            }
+            Event::Text(text) => {
+                if let Some(block) = &mut block {
+                    block.text += &text;
+                }
+            }
             Event::End(TagEnd::CodeBlock) => blocks.extend(block.take()),
             _ => {}
         }
@@ -72,5 +88,5 @@ fn a_span_knows_the_paragraph_that_it_stands_in() {
     let expected = expected.map(|(code, around)| (code.to_owned(), around.to_owned()));
     assert_eq!(found[..3], expected[..3]);
     assert_eq!(found[3].0, expected[3].0);
-    assert_eq!(blocks(text), ["`n`\n"]);
+    assert_eq!(blocks(text)[0].text, "`n`\n");
 }

@@ -28,6 +28,12 @@ impl Words {
         code.split('…').map(spaced).all(|piece| self.have_piece(&piece))
     }
 
+    /// Whether a name has this in it. Of a path only the last name counts.
+    pub(crate) fn have_part(&self, path: &str) -> bool {
+        let part = path.rsplit("::").next().unwrap_or(path);
+        self.names.iter().any(|name| name.contains(part))
+    }
+
     fn have_piece(&self, piece: &str) -> bool {
         match piece.trim() {
             name if is_name(name) => self.names.contains(name),
