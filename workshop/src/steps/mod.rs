@@ -10,6 +10,7 @@ mod folder;
 mod package;
 mod page;
 mod proof;
+mod questions;
 mod size;
 mod unified;
 mod workspace;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use crate::exercises::{Number, Place, Screen, TOOL, say, write};
 use chain::Chain;
 pub(crate) use proof::verify;
+pub(crate) use questions::{NAME as QUESTIONS, verify as verify_questions};
 
 /// Which step, and what to do with it.
 #[derive(clap::Args)]

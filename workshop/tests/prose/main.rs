@@ -10,6 +10,7 @@ mod known;
 mod names;
 #[cfg(target_os = "linux")]
 mod programs;
+mod questions;
 mod scope;
 mod spans;
 mod words;

@@ -8,7 +8,7 @@ use crate::words::Words;
 use crate::{assert_no_faults, commands};
 
 /// What pages say in backticks and no source has, each with the reason.
-const EXCEPTIONS: [(&str, &str, &str); 11] = [
+const EXCEPTIONS: [(&str, &str, &str); 10] = [
     ("article.md", "write_buffer", "a field of the article's code"),
     ("article.md", "accept4:", "what the article's program printed"),
     ("exercises/5.7.md", "buf[n..]", "a hint asks what is in the part that the code does not use"),
@@ -16,7 +16,6 @@ const EXCEPTIONS: [(&str, &str, &str); 11] = [
     ("exercises/7.1.md", "left: [\"sending\"]", "`assert_eq!` prints it"),
     ("leading.md", "127.0.0.1:9100", "an address that the reader chooses"),
     ("leading.md", "confirmed: bool", "what a learner may write instead"),
-    ("steps/6.3.md", "if true", "what a question puts there"),
     ("shared.md", "2>&1 | less", "the shell's words"),
     ("steps/3.1.md", "S", "a state of a process, as `ps` shows it"),
     ("steps/6.1.md", ".workshop/steps/6.1", "a folder that the tool makes"),

@@ -3,9 +3,12 @@
 //! Nothing is started that goes on, listens or changes a file. A program with an `--help` behind its words says whether it
 //! understands those in front. What a machine does not have is skipped, and said so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+
+use common::testkit::skipped;
 
 use crate::assert_no_faults;
 use crate::commands::{TOOL, is_option, programs, shown};
@@ -128,7 +131,8 @@ fn fault_of_cargo(files: &Files, subcommand: &str, words: &[&str]) -> Option<Str
             let unknown = options.find(|option| !OF_TESTS.contains(option));
             unknown.map(|option| format!("tests have no option {option}"))
         }
-        "run" => call.program().and_then(|program| {
+        // Without a word there is nothing to understand, and an example may take none and begin.
+        "run" if !behind.is_empty() => call.program().and_then(|program| {
             let number = if program == "workshop" { "3.1" } else { "1" };
             let behind: Vec<_> =
                 behind.iter().map(|w| if *w == "N" { number } else { w }).collect();
@@ -164,7 +168,8 @@ impl Cargo<'_> {
     fn fault(&self, files: &Files, subcommand: &str) -> Option<String> {
         // clippy's own help says that it takes what `check` takes.
         let like = if subcommand == "clippy" { "check" } else { subcommand };
-        let help = output("cargo", &[like, "-h"]).unwrap_or_default();
+        let help =
+            remembered("cargo", &[like], || output("cargo", &[like, "-h"]).unwrap_or_default());
         if let Some(option) = self.options.iter().find(|option| !names_option(&help, option)) {
             return Some(format!("cargo {subcommand} has no option {option}"));
         }
@@ -252,14 +257,21 @@ fn fault_of_options(files: &Files, page: &str, line: &str, words: &[&str]) -> Op
         return fault(files, page, whole);
     }
     let words = words.strip_prefix(&["--"]).unwrap_or(words);
-    let owners = owners(page);
+    let mut owners = owners(page);
+    // An option that is hidden is in no help: then all are asked.
+    let has_all = |owner: &(String, Vec<&str>)| {
+        let help = help(&owner.0, &owner.1);
+        words.iter().filter(|word| is_option(word)).all(|option| names_option(&help, option))
+    };
+    if owners.iter().any(has_all) {
+        owners.retain(has_all);
+    }
     let is_owned = |owner: &(String, Vec<&str>)| {
         let all: Vec<_> = owner.1.iter().chain(words).copied().collect();
         match words {
             // With a value or without: the help has its name.
             [option] if understands(&owner.0, &all).is_some() => {
-                let help = said(&start(&owner.0, &[&*owner.1, &["--help"]].concat()));
-                names_option(&help, option)
+                names_option(&help(&owner.0, &owner.1), option)
             }
             _ => understands(&owner.0, &all).is_none(),
         }
@@ -303,17 +315,37 @@ const STAGES: [&str; 6] = [
 
 /// Whether one of our programs understands words: with `--help` behind them it then helps.
 fn understands(program: &str, words: &[&str]) -> Option<String> {
-    if !built(program).exists() {
-        eprintln!("skipped: {program} is not built: cargo test --workspace builds it");
-        return None;
-    }
     let output = start(program, &[words, &["--help"]].concat());
     (!output.status.success()).then(|| said(&output))
+}
+
+/// What a program says behind these words and `--help`, asked once.
+fn help(program: &str, words: &[&str]) -> String {
+    remembered(program, words, || said(&start(program, &[words, &["--help"]].concat())))
+}
+
+/// The same answer to the same words: the pages show many lines of each program.
+fn remembered(program: &str, words: &[&str], ask: impl FnOnce() -> String) -> String {
+    static SAID: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let key = format!("{program} {}", words.join(" "));
+    if let Some(said) = SAID.lock().expect("nothing panics with it").get(&key) {
+        return said.clone();
+    }
+    let said = ask();
+    SAID.lock().expect("nothing panics with it").insert(key, said.clone());
+    said
 }
 
 fn start(program: &str, words: &[&str]) -> Output {
     let output = Command::new(built(program)).args(words).stdin(Stdio::null()).output();
     output.expect("it can be started")
+}
+
+/// Why nothing of ours can be asked.
+fn not_built() -> Option<String> {
+    let others = ["simulation", "examples/handshake"];
+    let missing = STAGES.iter().chain(&others).find(|program| !built(program).exists())?;
+    Some(format!("{missing} is not built: cargo test --workspace builds it"))
 }
 
 /// The programs of the workspace lie side by side.
@@ -430,7 +462,22 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn every_command_line_of_a_page_can_be_run() {
+    if let Some(missing) = not_built() {
+        return skipped(&missing);
+    }
     assert_no_faults(&lines_that_do_not_run(&repository()));
+}
+
+#[test]
+fn what_is_not_run_is_shown_by_a_page() {
+    let files = repository();
+    let lines: Vec<_> = pages(&files).flat_map(|(_, text)| shown(text)).collect();
+    for (begin, why) in NOT_RUN {
+        assert!(lines.iter().any(|line| line.starts_with(begin)), "no page shows {begin}: {why}");
+    }
+    for line in REFUSED.iter().chain(OPTIONS_OF.iter().map(|(option, _)| option)) {
+        assert!(lines.iter().any(|shown| shown == line), "no page shows {line}");
+    }
 }
 
 #[test]
@@ -449,6 +496,9 @@ fn every_trace_in_a_session_sees_what_it_is_for() {
 
 #[track_caller]
 fn check(line: &str, says: &str) {
+    if let Some(missing) = not_built() {
+        return skipped(&missing);
+    }
     let why = fault(&repository(), "docs/src/stage4.md", line);
     match says {
         "" => assert_eq!(why, None, "{line}"),
