@@ -404,6 +404,36 @@ fn patches_that_do_not_lead_to_the_stage_are_named_before_anything_is_built() {
     assert!(told.contains("2.1.patch: the head has no `Calls:` at its place"), "{told}");
 }
 
+// ---- changes that the book's questions propose
+
+/// A patch to the step 2.2 in which the server says one word less.
+fn without(line: &str, head: &str) -> String {
+    let [_, _, [polite, contract]] = states();
+    let shorter = polite.replace(line, "");
+    let patch = step("2.2", &[polite, contract.clone()], &[shorter, contract]);
+    let diff = patch.find("--- ").expect("a patch");
+    format!("Change: a word less\n{head}\n\n{}", &patch[diff..])
+}
+
+#[test]
+fn a_change_turns_red_what_its_head_says_and_nothing_that_stays() {
+    let checkout = Checkout::new("questions");
+    let patch = "docs/answers/questions/2.2-1.patch";
+    checkout.write(patch, &without(BYE, "Red: says_goodbye\nStays: says_its_name"));
+    let told = checkout.succeeds(&["verify", "--questions"]);
+    assert!(told.contains("Each change does what its page says."), "{told}");
+    checkout.write(patch, &without(BYE, "Red: says_its_name\nStays: says_goodbye"));
+    let told = checkout.fails(&["verify", "--questions", "2.2"]);
+    assert!(told.contains("2.2-1: says_its_name stays green"), "{told}");
+    assert!(told.contains("2.2-1: says_goodbye does not stay green"), "{told}");
+    checkout.write(patch, &without(NAME, "Green: it is still polite"));
+    let told = checkout.fails(&["verify", "--questions"]);
+    assert!(told.contains("2.2-1: says_its_name is red"), "{told}");
+    checkout.write(patch, &without(NAME, "Red: greets says_nothing").replace("a/src", "a/else"));
+    let told = checkout.fails(&["verify", "--questions", "--pages"]);
+    assert!(told.contains("docs/answers/questions/2.2-1.patch"), "{told}");
+}
+
 // ---- a change of a stage
 
 #[test]

@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// Not the exercises: prove that the steps lead from stage to stage, and that each one does what it says
     #[arg(long, conflicts_with = "fast")]
     steps: bool,
+    /// Not the exercises: try each change that a question of the book proposes
+    #[arg(long, conflicts_with_all = ["fast", "steps"])]
+    questions: bool,
 }
 
 /// More would only wait for each other: most tests wait, and a build takes what there is.
@@ -51,6 +54,9 @@ pub(crate) fn verify(
 ) -> anyhow::Result<ExitCode> {
     if options.steps {
         return steps::verify(place, screen, &options.numbers, options.pages);
+    }
+    if options.questions {
+        return steps::verify_questions(place, screen, &options.numbers, options.pages);
     }
     let start = Instant::now();
     for number in &options.numbers {
@@ -225,7 +231,9 @@ fn patches_without_a_page(place: &Place, exercises: &[Exercise]) -> anyhow::Resu
     let numbers: BTreeSet<_> = exercises.iter().map(|e| e.number.to_string()).collect();
     for entry in fs::read_dir(folder(place)).into_iter().flatten() {
         let entry = entry?;
-        if !numbers.contains(&*entry.file_name().to_string_lossy()) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // The changes that questions propose are not answers to an exercise.
+        if !numbers.contains(&name) && name != steps::QUESTIONS {
             faults.push(format!("{}: answers without a page", entry.path().display()));
         }
     }

@@ -11,6 +11,7 @@ mod package;
 mod page;
 mod promised;
 mod proof;
+mod questions;
 mod size;
 mod unified;
 mod workspace;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use crate::exercises::{Number, Place, Screen, TOOL, say, write};
 use chain::Chain;
 pub(crate) use proof::verify;
+pub(crate) use questions::{NAME as QUESTIONS, verify as verify_questions};
 
 /// Which step, and what to do with it.
 #[derive(clap::Args)]

@@ -17,7 +17,7 @@ use super::workspace::{Programs, lay_out, name};
 use crate::exercises::{Number, Place, Screen, Sources, Test, Verdict, say};
 
 /// More would only wait for each other: most tests wait, and the processor has much to do in between.
-const LANES: usize = 2;
+pub(super) const LANES: usize = 2;
 
 /// A contract takes a minute at most on a machine that does nothing else.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -189,7 +189,7 @@ impl Doubtful {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -283,7 +283,7 @@ impl Proof<'_> {
 }
 
 /// Whether a sentence that was green is red at another time. A promise that is kept by chance is none.
-fn is_red_once(test: &mut Test, name: &str) -> anyhow::Result<bool> {
+pub(super) fn is_red_once(test: &mut Test, name: &str) -> anyhow::Result<bool> {
     const TRIES: usize = 4;
     test.args = ["--exact", name].map(str::to_owned).to_vec();
     for _ in 0..TRIES {
@@ -296,13 +296,13 @@ fn is_red_once(test: &mut Test, name: &str) -> anyhow::Result<bool> {
 
 /// How each test ended.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Outcomes {
-    passed: BTreeSet<String>,
-    failed: BTreeSet<String>,
+pub(super) struct Outcomes {
+    pub(super) passed: BTreeSet<String>,
+    pub(super) failed: BTreeSet<String>,
 }
 
 impl Outcomes {
-    fn of(output: &str) -> Self {
+    pub(super) fn of(output: &str) -> Self {
         let mut outcomes = Self::default();
         for line in output.lines() {
             let Some((name, end)) =
@@ -337,7 +337,7 @@ impl Outcomes {
 }
 
 /// What a test said last, behind a colon. Empty: it did not come to that.
-fn why(output: &str, name: &str) -> String {
+pub(super) fn why(output: &str, name: &str) -> String {
     const LINES: usize = 6;
     let head = format!("---- {name} stdout ----");
     let said = output.lines().skip_while(|line| *line != head).skip(1);

@@ -35,20 +35,38 @@ pub(super) fn lay_out(place: &Place, root: &Path, proven: &[Proven<'_>]) -> anyh
             let title = index.checked_sub(1).map(|index| title(&chain.steps[index]));
             let title = title.unwrap_or_else(|| chain.from.clone());
             let package = Package::new(&place.root, chain, &name, &title, state)?;
-            let mut sources = Sources::default();
-            for (path, text) in package.files() {
-                sources.add(&format!("{name}/{}", path.display()), &text);
-            }
-            if let Some(next) = new.get(index).filter(|next| !next.is_empty()) {
+            let next = new.get(index).filter(|next| !next.is_empty()).map(|next| {
                 let contract = states[index + 1].text(CONTRACT).unwrap_or_default();
-                sources.add(&format!("{name}/{NEXT}"), &contract_of(contract, &name, next));
-            }
-            sources.put(root, &name)?;
-            write_if_new(&root.join(&name).join("Cargo.toml"), &package.manifest)?;
+                contract_of(contract, &name, next)
+            });
+            put(root, &package, next.as_deref())?;
             members.insert(name, package.manifest);
         }
     }
-    remove_strangers(root, &members)?;
+    finish(place, root, &members)
+}
+
+/// Puts a package into the workspace, and the sentences that are new in the next step.
+pub(super) fn put(root: &Path, package: &Package<'_>, next: Option<&str>) -> anyhow::Result<()> {
+    let name = &package.name;
+    let mut sources = Sources::default();
+    for (path, text) in package.files() {
+        sources.add(&format!("{name}/{}", path.display()), &text);
+    }
+    if let Some(next) = next {
+        sources.add(&format!("{name}/{NEXT}"), next);
+    }
+    sources.put(root, name)?;
+    write_if_new(&root.join(name).join("Cargo.toml"), &package.manifest)
+}
+
+/// Makes a workspace of these packages and no others: each has a name and a manifest.
+pub(super) fn finish(
+    place: &Place,
+    root: &Path,
+    members: &BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    remove_strangers(root, members)?;
     let names = members.keys().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     let common = place.root.join("common");
     let common_manifest = read(&place.root, "common/Cargo.toml")?;
