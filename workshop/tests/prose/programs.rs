@@ -89,6 +89,7 @@ fn fault_of_program(files: &Files, page: &str, line: &str, words: &[&str]) -> Op
         ["strace", rest @ ..] => fault_of_strace(rest),
         ["nc", rest @ ..] => fault_of_nc(rest),
         ["docs/capture", begin] => fault_of_name(files, "docs/captures/", begin),
+        ["docs/scenes/record", "--check", name] => fault_of_name(files, "docs/src/scenes/", name),
         ["bash", script] => fault_of_name(files, "", script),
         ["git", "diff", "--no-index", old, new] => {
             let mut sides = [old, new].into_iter();
