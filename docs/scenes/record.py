@@ -6,7 +6,9 @@ docs/scenes/record calls this, inside gdb. A scene is written by hand, in docs/s
     program, options          which server: a stage, or `stage6-timers/examples/handshake`
     clients = [{ name, about }]    who connects to it; with `peer = true`, to whom it connects
     small_buffers = true      the kernel's buffers are a few KB, so that one can see them fill
+    buffers = { tcp_rmem = "4096 90000 90000" }    or as large as this says: least, default and most
     hide = ["epoll_ctl"]      calls that are made and are not steps
+    before = [...]            what has happened when the scene begins: sentences as in the script
     script = [...]            what happens, in order. A client does one thing at a time:
 
         "A connects"                      until the kernel has shaken hands
@@ -69,9 +71,9 @@ class OtherSteps(Exception):
 def main():
     name, folder = os.environ["SCENE"], pathlib.Path(os.environ["FOLDER"])
     scene = tomllib.loads(pathlib.Path(f"docs/scenes/{name}.toml").read_text())
-    if scene.get("small_buffers"):
-        for key, value in SMALL.items():
-            pathlib.Path(f"/proc/sys/net/ipv4/{key}").write_text(value)
+    buffers = (SMALL if scene.get("small_buffers") else {}) | scene.get("buffers", {})
+    for key, value in buffers.items():
+        pathlib.Path(f"/proc/sys/net/ipv4/{key}").write_text(value)
     result = recorded(name, scene, folder)
     path = pathlib.Path(f"docs/src/scenes/{name}.js")
     if MODE == "write":

@@ -1,10 +1,12 @@
 """The clients of a scene: sockets that do what the script says."""
 
+import fcntl
 import json
 import re
 import select
 import socket
 import struct
+import termios
 
 from .failed import Failed
 from .kernel import ADDRESS, SYN_SENT
@@ -79,7 +81,7 @@ class Client:
                 break
             except ConnectionResetError:
                 self.reset = True
-                return "reads: the connection is reset"
+                return f"reads {self.take(data)} and a reset" if data else "reads: the connection is reset"
             if not new:
                 return f"reads {self.take(data)} and the end" if data else "reads the end"
             data += new
@@ -99,6 +101,12 @@ class Client:
         """A reset may have come."""
         if self.connected and self.is_broken():
             self.reset, self.connected, self.unsent = True, False, b""
+
+    def left(self):
+        """What it can still read when the connection is over. Then /proc/net/tcp does not say it."""
+        if self.socket is None or self.socket.fileno() < 0:
+            return 0
+        return struct.unpack("i", fcntl.ioctl(self.socket, termios.FIONREAD, bytes(4)))[0]
 
     def is_broken(self):
         poll = select.poll()

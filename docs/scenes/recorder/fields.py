@@ -41,7 +41,7 @@ def stage5(server, it):
         marks[name] = [f.name for f in flags.type.fields() if str(flags[f]) == "true"]
         outbox[name] = outbox_length(field(client, "outbox"))
     return {
-        "due": named(tokens, field(it, "due")), "marks": marks, "outbox": outbox,
+        "due": named(tokens, field(it, "due"))[turns_taken():], "marks": marks, "outbox": outbox,
         "accept_pending": bool(int(field(it, "accept_pending"))), "connections": len(tokens),
         "retry_in": time_left(server, field(it, "retry_at")),
         "stop_in": time_left(server, field(it, "stop_at")),
@@ -63,6 +63,14 @@ def stage6(server, it):
 def named(tokens, vector):
     """The clients in a list of tokens. One that has left may still be there."""
     return [tokens.get(int(field(t, "__0")), "one that has left") for t in items(vector)]
+
+
+def turns_taken():
+    """How many in front of the list have had their turns. They leave it together, behind the last turn."""
+    frame = gdb.newest_frame()
+    while frame and not (frame.name() or "").endswith("::take_turns"):
+        frame = frame.older()
+    return int(frame.read_var("taken")) if frame else 0
 
 
 def what_for(tokens, timer):

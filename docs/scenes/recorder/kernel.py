@@ -29,7 +29,7 @@ ENOSYS = -38  # what rax holds while the kernel has not answered yet
 EPOLL_OPS = {1: "ADD", 2: "DEL", 3: "MOD"}
 EVENT_NAMES = {0x1: "IN", 0x2: "PRI", 0x4: "OUT", 0x8: "ERR", 0x10: "HUP", 0x2000: "RDHUP"}
 SO_MEMINFO, MEMINFO_SNDBUF, MEMINFO_WMEM_QUEUED = 55, 3, 5
-ESTABLISHED, SYN_SENT, SYN_RECV, CLOSE_WAIT, LAST_ACK, CLOSING = 1, 2, 3, 8, 9, 11
+ESTABLISHED, SYN_SENT, SYN_RECV, TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING = 1, 2, 3, 6, 8, 9, 11
 ZERO_WINDOW_PROBE = 4
 # For how long nothing may move before we believe it, in seconds. A delivery on loopback takes microseconds.
 QUIET = 0.02
@@ -59,7 +59,7 @@ class Queues:
         ours = rows.get((client.port, client.other_port))
         theirs = rows.get((client.other_port, client.port))
         traffic = self.server.traffics[client.name]
-        server_in, client_in = unread(theirs), unread(ours)
+        server_in, client_in = unread(theirs), client.left() if is_over(ours) else unread(ours)
         gone = client.reset or client.port is None
         client_out = len(client.sent) - traffic.read - server_in if theirs and not gone else 0
         server_out = traffic.written - client.returned - client_in if ours and not gone else 0
@@ -108,14 +108,14 @@ class Queues:
 
 
 def is_on_its_way(queues, ours, theirs):
-    """Whether one side has not heard yet that the other connects, sends its FIN, or resets."""
+    """Whether one side has not heard yet that the other connects or resets, or of a FIN behind no other bytes."""
     states = [row.state for row in (ours, theirs) if row]
     if SYN_SENT in states or SYN_RECV in states:
         return True
     if queues["fin"] in ("client", "both") and theirs and theirs.state == ESTABLISHED:
-        return True
+        return not queues["client_out"]
     if queues["fin"] in ("server", "both") and ours and ours.state == ESTABLISHED:
-        return True
+        return not queues["server_out"]
     return queues["reset"] and ESTABLISHED in states
 
 
@@ -149,6 +149,10 @@ def tcp_rows():
 def unread(row):
     """The bytes that its program can read. In the kernel's figure a FIN that is not read yet is one more."""
     return 0 if row is None else max(0, row.unread - (row.state in (CLOSE_WAIT, LAST_ACK, CLOSING)))
+
+
+def is_over(row):
+    return row is None or row.state == TIME_WAIT
 
 
 def fin_of(client, server):

@@ -27,6 +27,9 @@ class Recording:
     def play(self):
         self.server.start()
         try:
+            for sentence in self.scene.get("before", []):
+                self.act(sentence)
+            self.steps.clear()
             for sentence in self.scene["script"]:
                 self.act(sentence)
         finally:
