@@ -238,6 +238,21 @@ fn repository() -> Files {
     files_in(&root(), &["rs", "md", "patch"]).into_iter().map(read).collect()
 }
 
+/// The sources of `step 4.3`, by the names that a scene of it has for them. A stage has its sources in the checkout.
+fn sources_of_step(program: &str) -> Files {
+    let Some(number) = program.strip_prefix("step ") else { return Files::new() };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(program);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
+    command.args(["step", number, "--again"]).arg(&folder).current_dir(root());
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let named = |path: PathBuf| {
+        let name = path.strip_prefix(&folder).expect("inside").to_string_lossy().replace('\\', "/");
+        (format!("{program}/{name}"), fs::read_to_string(&path).expect("a text"))
+    };
+    files_in(&folder, &["rs"]).into_iter().map(named).collect()
+}
+
 /// The files of these kinds below a folder, without what is built or hidden.
 fn files_in(folder: &Path, kinds: &[&str]) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -275,8 +290,9 @@ fn a_scene_is_short_and_every_step_says_what_to_see() {
 
 #[test]
 fn the_code_beside_a_scene_is_the_code_of_today() {
-    let files = repository();
+    let mut files = repository();
     for scene in scenes() {
+        files.extend(sources_of_step(text(&scene.data, "program")));
         assert_no_faults(shows_the_code_of_today(&scene, &files));
     }
 }
