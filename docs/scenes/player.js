@@ -74,7 +74,8 @@ function inHand(steps, index, name) {
 }
 
 /**
- * How a client fares: `away`, `gone`, `cut`, `waits`, `stuck` (it does not read its own bytes), `silent`, `served`.
+ * How a client fares: `away`, `gone`, `cut`, `waits`, `stuck` (it does not read its own bytes),
+ * `parting` (our FIN is on its way), `silent`, `told` (silent, and it has heard from us), `served`.
  * A client waits if it is in the backlog or if bytes of it are on their way and nothing stands in their way but us.
  */
 function standing(steps, index, name) {
@@ -90,7 +91,10 @@ function standing(steps, index, name) {
   const underWay = QUEUES.reduce((sum, [queue]) => sum + held(steps, index, name, queue), 0) - unread;
   if (unread > 0 && underWay > 0) return "stuck";
   if (underWay > 0 || step.backlog.includes(name)) return "waits";
-  return connection.returned + unread > 0 ? "served" : "silent";
+  if (connection.fin === "server") return "parting";
+  if (connection.returned + unread === 0) return "silent";
+  const spoke = (earlier) => earlier.who === name && earlier.does?.includes("sends");
+  return steps.slice(0, index + 1).some(spoke) ? "served" : "told";
 }
 
 /** The threads at a step: who they are, the call that they are in, and whether they sleep in it. */
@@ -115,7 +119,8 @@ function blocker(scene, steps, index, name) {
 }
 
 const FARES = { away: "not here yet", gone: "has left", cut: "cut off", waits: "waits", stuck: "does not read",
-  silent: "silent, connected", served: "served", peer: "connected" };
+  parting: "let go of", silent: "silent, connected", told: "silent, told the status", served: "served",
+  peer: "connected" };
 
 /** The same in words, with the name of the client that holds it up. */
 function fares(scene, steps, index, name) {

@@ -25,7 +25,8 @@ class Together {
     root.setAttribute("aria-label", "The same clients before several servers");
     root.addEventListener("keydown", (key) => this.onKey(key));
     new ResizeObserver(() => this.drawCards()).observe(root);
-    this.show(this.count - 1);
+    // In the end all that has waited may have been served. What differs shows best shortly before.
+    this.show(this.count - 2);
   }
 
   build() {
@@ -90,7 +91,8 @@ class Together {
     this.clock.textContent = `${this.tick + 1} / ${this.count}`;
     const [scene] = this.scenes;
     const action = scene.steps.filter((step) => kind(step) === "client")[this.tick];
-    this.caption.textContent = action ? event(scene, action) : "";
+    // What a client finds there is another thing before each server.
+    this.caption.textContent = action ? event(scene, action).replace(/ (reads|finds) .*/, " reads what is there") : "";
     this.slider.setAttribute("aria-valuetext", this.caption.textContent);
     this.drawCards();
   }

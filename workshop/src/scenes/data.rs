@@ -243,9 +243,16 @@ impl Run {
         match connection.client_in > 0 {
             true if under_way > 0 => "does not read",
             _ if under_way > 0 || step.backlog.iter().any(|each| each == name) => "waits",
-            _ if connection.returned + connection.client_in > 0 => "served",
-            _ => "silent, connected",
+            _ if connection.fin == "server" => "let go of",
+            _ if connection.returned + connection.client_in == 0 => "silent, connected",
+            _ if self.has_spoken(index, name) => "served",
+            _ => "silent, told the status",
         }
+    }
+
+    fn has_spoken(&self, index: usize, name: &str) -> bool {
+        let sends = |step: &Step| step.does.as_ref().is_some_and(|does| does.contains("sends"));
+        self.steps[..=index].iter().any(|step| step.who == name && sends(step))
     }
 
     pub(super) fn held(&self, index: usize, name: &str, queue: Queue) -> u64 {

@@ -73,7 +73,7 @@ fn card(drawing: &mut Drawing, scene: &Scene, (x, y): (usize, usize), height: us
 fn line(drawing: &mut Drawing, fares: &str, (from, to): (usize, usize)) {
     let (class, height) = match fares {
         "not here yet" | "has left" => return,
-        "silent, connected" => ("silent", 3),
+        "silent, connected" | "silent, told the status" | "let go of" => ("silent", 3),
         "served" => ("served", 10),
         "does not read" => ("stuck", 10),
         _ => ("wait", 10),
