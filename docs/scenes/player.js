@@ -74,8 +74,9 @@ function inHand(steps, index, name) {
 }
 
 /**
- * How a client fares: `away`, `gone`, `cut`, `waits`, `stuck` (it does not read its own bytes),
- * `parting` (our FIN is on its way), `silent`, `told` (silent, and it has heard from us), `served`.
+ * How a client fares: `away`, `gone`, `cut`, `waits`, `ending` (it has sent its FIN, and waits for ours),
+ * `stuck` (it does not read its own bytes), `parting` (our FIN is on its way), `silent`, `told` (silent, and it has
+ * heard from us), `served`.
  * A client waits if it is in the backlog or if bytes of it are on their way and nothing stands in their way but us.
  */
 function standing(steps, index, name) {
@@ -91,6 +92,7 @@ function standing(steps, index, name) {
   const underWay = QUEUES.reduce((sum, [queue]) => sum + held(steps, index, name, queue), 0) - unread;
   if (unread > 0 && underWay > 0) return "stuck";
   if (underWay > 0 || step.backlog.includes(name)) return "waits";
+  if (connection.fin === "client") return "ending";
   if (connection.fin === "server") return "parting";
   if (connection.returned + unread === 0) return "silent";
   const spoke = (earlier) => earlier.who === name && earlier.does?.includes("sends");
@@ -118,9 +120,9 @@ function blocker(scene, steps, index, name) {
   return scene.clients.find(named)?.name ?? null;
 }
 
-const FARES = { away: "not here yet", gone: "has left", cut: "cut off", waits: "waits", stuck: "does not read",
-  parting: "let go of", silent: "silent, connected", told: "silent, told the status", served: "served",
-  peer: "connected" };
+const FARES = { away: "not here yet", gone: "has left", cut: "cut off", waits: "waits", ending: "waits for the end",
+  stuck: "does not read", parting: "let go of", silent: "silent, connected", told: "silent, told the status",
+  served: "served", peer: "connected" };
 
 /** The same in words, with the name of the client that holds it up. */
 function fares(scene, steps, index, name) {
@@ -323,7 +325,7 @@ class Player {
   showEnd() {
     const { steps, step, parts, root } = this;
     const waiting = this.scene.clients.map((client) => client.name)
-      .filter((name) => standing(steps, step, name) === "waits");
+      .filter((name) => ["waits", "ending"].includes(standing(steps, step, name)));
     const isOver = step === steps.length - 1 && waiting.length > 0 && threads(steps, step).every((t) => t.asleep);
     root.dataset.waits = isOver ? waiting.join(" ") : "";
     parts.end.hidden = !isOver;
@@ -570,7 +572,7 @@ class Lanes {
     const [start, room] = this.gap(lane, from, to);
     const fits = room > word.length * 7;
     return [draw("rect", { class: `band ${name}`, ...box }, draw("title", {}, word)),
-      ["waits", "sleeps"].includes(name) ? draw("rect", { fill: this.hatch, ...box }) : null,
+      ["waits", "ending", "sleeps"].includes(name) ? draw("rect", { fill: this.hatch, ...box }) : null,
       fits && name !== "runs" ? draw("text", { class: `word ${name}`, x: start, y: this.y(lane) + 4.5 }, word) : null,
     ].filter(Boolean);
   }

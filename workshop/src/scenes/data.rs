@@ -243,6 +243,7 @@ impl Run {
         match connection.client_in > 0 {
             true if under_way > 0 => "does not read",
             _ if under_way > 0 || step.backlog.iter().any(|each| each == name) => "waits",
+            _ if connection.fin == "client" => "waits for the end",
             _ if connection.fin == "server" => "let go of",
             _ if connection.returned + connection.client_in == 0 => "silent, connected",
             _ if self.has_spoken(index, name) => "served",
