@@ -476,7 +476,7 @@ const PANELS = [
     text: (step) => list(step.backlog) },
   { name: "due", title: "Due a turn", isThere: (step) => step.server?.due,
     text: (step) => list(step.server?.due ?? []) },
-  { name: "accept_pending", title: "A client may be waiting",
+  { name: "accept_pending", title: "Backlog may hold a client",
     isThere: (step) => typeof step.server?.accept_pending === "boolean",
     text: (step) => (step.server?.accept_pending ? "yes" : "no") },
   { name: "timers", title: "Timers", isThere: (step) => step.server?.timers?.length > 0,
