@@ -3,7 +3,7 @@
 docs/scenes/record calls this, inside gdb. A scene is written by hand, in docs/scenes/NAME.toml:
 
     title, about              what it is called, and what happens in it
-    program, options          which server: a stage, or `stage6-timers/examples/handshake`
+    program, options          which server: a stage, `stage6-timers/examples/handshake`, or `step 4.3`
     clients = [{ name, about }]    who connects to it; with `peer = true`, to whom it connects
     small_buffers = true      the kernel's buffers are a few KB, so that one can see them fill
     buffers = { tcp_rmem = "4096 90000 90000" }    or as large as this says: least, default and most
@@ -85,7 +85,8 @@ def main():
 
 def recorded(name, scene, folder):
     """The whole object that a page is given."""
-    real = record(scene, folder / "program", pathlib.Path("."), "step")
+    tree = folder if scene["program"].startswith("step ") else pathlib.Path(".")
+    real = record(scene, folder / "program", tree, "step")
     fault = record_fault(scene, folder) if "what_if" in scene else None
     kernel, today = os.uname().release.split("-")[0], datetime.date.today().isoformat()
     return {

@@ -96,6 +96,7 @@ def handshake(server, it):
 FIELDS = {
     "stage2-threads": (None, stage2),
     "stage3-nonblocking-busy": ("Server", stage3),
+    "step 4.3": ("Server", stage4),
     "stage4-epoll": ("Server", stage4),
     "stage5-mio": ("Server", stage5),
     "stage6-timers": ("Server", stage6),

@@ -89,7 +89,10 @@ class Recording:
             call, answer = self.server.make_call()
             if (this := f"server {call.short}: {answer}") not in like:
                 raise Failed(f"not to be folded, since it is new: {this}")
+            if call.name in MOVERS and answer != "EAGAIN":
+                self.queues.settle()  # or the next call finds what has arrived by chance
         self.note_deed("server", f"makes {count} more calls like these")
+        self.steps[-1]["thread"] = call.thread
 
     def pass_time(self, ms):
         """The clock goes on. A sleep whose time is over ends, and the server does what it then has to do."""
