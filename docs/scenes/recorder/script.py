@@ -57,6 +57,7 @@ class Recording:
         if folded:
             return self.folded_calls(count)
         for _ in range(count):
+            self.fall_asleep()  # or a thread that sleeps would be drawn as running
             self.one_call()
 
     def until_asleep(self):
@@ -83,16 +84,22 @@ class Recording:
             self.note_deed("server", f"ends with exit code {self.server.exit_code}")
 
     def folded_calls(self, count):
-        """Calls that are all like those that have been steps already: together they are one step."""
-        like = {step["is"] for step in self.steps}
+        """Calls of one thread like those that have been steps already, except for how many bytes they move.
+
+        Together they are one step. The kernel's figures say nothing here, so each call may move others.
+        """
+        like, threads = {without_count(step["is"]) for step in self.steps}, set()
         for _ in range(count):
             call, answer = self.server.make_call()
-            if (this := f"server {call.short}: {answer}") not in like:
+            if without_count(this := f"server {call.short}: {answer}") not in like:
                 raise Failed(f"not to be folded, since it is new: {this}")
             if call.name in MOVERS and answer != "EAGAIN":
                 self.queues.settle()  # or the next call finds what has arrived by chance
+            threads.add(call.thread)
+        if len(threads) > 1:
+            raise Failed(f"not to be folded, since these are {len(threads)} threads")
         self.note_deed("server", f"makes {count} more calls like these")
-        self.steps[-1]["thread"] = call.thread
+        self.steps[-1]["thread"] = threads.pop()
 
     def pass_time(self, ms):
         """The clock goes on. A sleep whose time is over ends, and the server does what it then has to do."""
@@ -136,6 +143,11 @@ class Recording:
         return {"clock": round(self.clock, 1), "connections": self.queues.now(),
                 "backlog": self.server.backlog(), "ready": self.server.ready(),
                 "server": without_tokens(self.server.fields())}
+
+
+def without_count(step):
+    """Without how many bytes it moves. None is something else: the end."""
+    return re.sub(r": [1-9]\d*$", ": some", step)
 
 
 def without_tokens(fields):
