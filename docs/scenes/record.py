@@ -8,6 +8,8 @@ docs/scenes/record calls this, inside gdb. A scene is written by hand, in docs/s
     small_buffers = true      the kernel's buffers are a few KB, so that one can see them fill
     buffers = { tcp_rmem = "4096 90000 90000" }    or as large as this says: least, default and most
     hide = ["epoll_ctl"]      calls that are made and are not steps
+    code_in = "stage6-timers/src/server.rs"    shows the line of this file that leads to the call, if
+                              there is one, and not the innermost line of the program
     before = [...]            what has happened when the scene begins: sentences as in the script
     script = [...]            what happens, in order. A client does one thing at a time:
 
@@ -18,16 +20,18 @@ docs/scenes/record calls this, inside gdb. A scene is written by hand, in docs/s
         "A sends its FIN"                 shutdown(2): A will send no more
         "A closes", "A resets"            close(2), and close(2) with SO_LINGER 0
         "A listens", "A accepts"          for a peer. Without the first, the server's connect(2) is refused
-        "A echoes"                        a peer sends back what it has read
+        "A echoes", "A echoes 8"          a peer sends back all that it has read and not yet sent back, or
+                                          so many bytes of it
 
     and what else goes on:
 
         "server until asleep"             call by call, until the server stands before a call that will sleep
         "server 3 calls"                  so many calls, so that a client can act in the middle of a turn
-        "server 300 calls, folded"        so many of one thread that are all like those before, but for how many
+        "server 300 calls, folded"        so many of one thread, all like those before except for how many
                                           bytes they move: together they are one step
         "signal TERM"                     the server gets SIGTERM
         "600 ms pass"                     the server's clock goes on, and what is due by then happens
+        "the sleep lasts 100 ms too long"    the server's sleep is over, and it runs only so much later
 
     [[step]]                  for each step of the recording, in order:
         is = "server recvfrom A: 5"       who does what, with what result
@@ -41,8 +45,9 @@ The recording is committed as docs/src/scenes/NAME.js. If its steps are not thos
 written: the steps are printed in the form that the TOML wants.
 
 Three things make a recording repeatable. The server moves only from one call to the next, a thread at a
-time. Its clock is ours, and stands still unless the script says that time passes. And a call that would sleep
-is not made before something has happened: we see beforehand that it would, by what the kernel has for it.
+time. Its clock is ours, and stands still unless the script says that time passes. And a call that would
+sleep is not made before something has happened: we see beforehand that it would, by what the kernel has
+for it.
 """
 
 import copy

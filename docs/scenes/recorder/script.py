@@ -34,6 +34,8 @@ class Recording:
                 self.act(sentence)
         finally:
             self.server.kill()
+            for client in self.clients.values():
+                client.leave()
         return self.steps
 
     def act(self, sentence):
@@ -48,6 +50,8 @@ class Recording:
             self.note_deed("kernel", f"delivers SIG{words[0]}")
         elif sentence.endswith("ms pass"):
             self.pass_time(float(who))
+        elif found := re.fullmatch(r"the sleep lasts (\d+) ms too long", sentence):
+            self.oversleep(float(found[1]))
         elif who in self.clients:
             self.note_deed(who, self.clients[who].act(" ".join(words)))
         else:
@@ -117,6 +121,16 @@ class Recording:
         self.clock += ms
         self.server.pass_time(ms)
 
+    def oversleep(self, ms):
+        """The sleep is over, and the server does not run before `ms` later."""
+        sleep = self.server.sleeps_for()
+        if sleep is None:
+            raise Failed("it does not sleep, or its sleep has no end")
+        self.clock += sleep + ms
+        self.server.pass_time(sleep + ms)
+        self.note_deed("clock", f"{sleep + ms:g} ms pass, {ms:g} more than the sleep was to last")
+        self.until_asleep()
+
     # -- what is kept of a step
 
     def note_deed(self, who, does):
@@ -125,6 +139,8 @@ class Recording:
 
     def note_call(self, call, answer):
         if call.name in self.scene.get("hide", []):
+            if call.name in MOVERS:
+                self.queues.settle()
             # What it has changed belongs to the step before: or that shows a server in the middle of it.
             if self.steps and self.steps[-1]["who"] == "server":
                 self.steps[-1] |= self.state()
