@@ -129,6 +129,11 @@ class Client:
         self.reset, self.connected = True, False
         return "resets the connection"
 
+    def leave(self):
+        """The recording is over, and another may follow."""
+        if self.socket:
+            self.socket.close()
+
 
 class Peer(Client):
     """The other way round: the program under gdb connects to it."""
@@ -141,7 +146,7 @@ class Peer(Client):
         self.heard = b""
 
     def deeds(self):
-        deeds = [("listens", self.listen), ("accepts", self.accept), ("echoes", self.echo)]
+        deeds = [("listens", self.listen), ("accepts", self.accept), (r"echoes(?: (\d+))?", self.echo)]
         return deeds + [deed for deed in super().deeds() if deed[0] != "connects"]
 
     def listen(self):
@@ -158,16 +163,23 @@ class Peer(Client):
         self.returned += len(data)
         return json.dumps(data.decode())
 
-    def echo(self):
-        self.unsent, self.heard = self.unsent + self.heard, b""
+    def echo(self, how_much):
+        """The rest of what it has heard, or only so many bytes of it."""
+        echo = self.heard[: int(how_much) if how_much else None]
+        self.unsent, self.heard = self.unsent + echo, self.heard[len(echo):]
         self.push()
-        return "sends back what it has read"
+        return f"sends back {json.dumps(echo.decode())}" if echo else "has nothing to send back"
 
     def called(self, other_port):
         """The program tries to connect: a new connection, of which nothing is known."""
         self.other_port, self.socket, self.connected = other_port, None, False
         self.unsent, self.sent, self.heard, self.returned = b"", b"", b"", 0
         self.fin = self.reset = False
+
+    def leave(self):
+        super().leave()
+        if self.listener:
+            self.listener.close()
 
     def notice(self, rows):
         row = rows.get((self.other_port, self.port))

@@ -54,10 +54,20 @@ def stage6(server, it):
     known = stage5(server, it)
     timers = [(instant(field(t, "__0")), what_for(known["tokens"], field(t, "__1")))
               for t in items(field(it, "timers", "due"))]
-    return known | {
+    return known | silent_in(server, it) | {
         "timers": [{"what": what, "in": in_ms(server, at)} for at, what in timers],
         "untold": named(known["tokens"], field(it, "untold")),
     }
+
+
+def silent_in(server, it):
+    """After how many ms each client will have been silent for too long. Nothing if it has no such limit."""
+    left = {}
+    for client in (field(item, "__1") for item in items(field(it, "connections", "clients"))):
+        at = time_left(server, field(client, "marks", "idle_at"))
+        if at is not None:
+            left[server.names.of(descriptor_in(field(client, "stream")))] = at
+    return {"silent_in": left} if left else {}
 
 
 def named(tokens, vector):
@@ -86,16 +96,27 @@ def handshake(server, it):
     for name, call in zip(peers, items(field(it, "calls"))):
         phase = field(call, "phase")
         shaking = variant(phase) == "Shaking"
-        state[name] = variant(field(content(phase), "__0", "state") if shaking else phase)
+        state[name] = machine_state(field(content(phase), "__0", "state")) if shaking else variant(phase)
     timers = [(instant(field(t, "__0")), peers[int(field(t, "__1"))])
               for t in items(field(it, "timers", "due"))]
     return {"state": state, "timers": [{"what": name, "in": in_ms(server, at)} for at, name in timers]}
+
+
+def machine_state(state):
+    """Its name, and how many bytes belong to it."""
+    name = variant(state)
+    if name == "SendingHandshake":
+        return f"{name}, {int(field(content(state), 'left', 'length'))} bytes left"
+    if name == "ExpectingAck":
+        return f"{name}, {int(field(content(state), 'so_far', 'len'))} bytes so far"
+    return name
 
 
 # Which value holds a program's fields, and who reads them.
 FIELDS = {
     "stage2-threads": (None, stage2),
     "stage3-nonblocking-busy": ("Server", stage3),
+    "step 4.3": ("Server", stage4),
     "stage4-epoll": ("Server", stage4),
     "stage5-mio": ("Server", stage5),
     "stage6-timers": ("Server", stage6),

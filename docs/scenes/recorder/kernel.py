@@ -41,9 +41,9 @@ SMALL = {"tcp_rmem": "4096 16384 16384", "tcp_wmem": "4096 8192 8192",
 class Queues:
     """How many bytes are where, for each connection.
 
-    A send queue of /proc/net/tcp also counts what has arrived and is not acknowledged yet. So we take only the
-    receive queues from there. What has been sent, and is neither there nor read, is still with the sender's
-    kernel.
+    A send queue of /proc/net/tcp also counts what has arrived and is not acknowledged yet. So we take only
+    the receive queues from there. What has been sent, and is neither there nor read, is still with the
+    sender's kernel.
     """
 
     def __init__(self, clients, server):
@@ -90,9 +90,9 @@ class Queues:
     def has_settled(self, name, queues):
         """Whether bytes that wait will wait for as long as no program reads.
 
-        A kernel that has no room may not say at once that it has some again. So the sender's kernel asks, for
-        the first time after 200 ms, and waits twice as long each time. If it has asked once and nothing has
-        moved, nothing will.
+        A kernel that has no room may not say at once that it has some again. So the sender's kernel asks,
+        for the first time after 200 ms, and waits twice as long each time. If it has asked once and nothing
+        has moved, nothing will.
         """
         client, rows = self.clients[name], tcp_rows()
         ours = rows.get((client.port, client.other_port))
@@ -108,7 +108,7 @@ class Queues:
 
 
 def is_on_its_way(queues, ours, theirs):
-    """Whether one side has not heard yet that the other connects or resets, or of a FIN behind no other bytes."""
+    """Whether one side has not heard yet that the other connects or resets, or of a FIN behind no bytes."""
     states = [row.state for row in (ours, theirs) if row]
     if SYN_SENT in states or SYN_RECV in states:
         return True

@@ -34,6 +34,8 @@ class Recording:
                 self.act(sentence)
         finally:
             self.server.kill()
+            for client in self.clients.values():
+                client.leave()
         return self.steps
 
     def act(self, sentence):
@@ -48,6 +50,8 @@ class Recording:
             self.note_deed("kernel", f"delivers SIG{words[0]}")
         elif sentence.endswith("ms pass"):
             self.pass_time(float(who))
+        elif found := re.fullmatch(r"the sleep lasts (\d+) ms too long", sentence):
+            self.oversleep(float(found[1]))
         elif who in self.clients:
             self.note_deed(who, self.clients[who].act(" ".join(words)))
         else:
@@ -57,6 +61,7 @@ class Recording:
         if folded:
             return self.folded_calls(count)
         for _ in range(count):
+            self.fall_asleep()  # or a thread that sleeps would be drawn as running
             self.one_call()
 
     def until_asleep(self):
@@ -83,13 +88,22 @@ class Recording:
             self.note_deed("server", f"ends with exit code {self.server.exit_code}")
 
     def folded_calls(self, count):
-        """Calls that are all like those that have been steps already: together they are one step."""
-        like = {step["is"] for step in self.steps}
+        """Calls of one thread like those that have been steps already, except for how many bytes they move.
+
+        Together they are one step. The kernel's figures say nothing here, so each call may move others.
+        """
+        like, threads = {without_count(step["is"]) for step in self.steps}, set()
         for _ in range(count):
             call, answer = self.server.make_call()
-            if (this := f"server {call.short}: {answer}") not in like:
+            if without_count(this := f"server {call.short}: {answer}") not in like:
                 raise Failed(f"not to be folded, since it is new: {this}")
+            if call.name in MOVERS and answer != "EAGAIN":
+                self.queues.settle()  # or the next call finds what has arrived by chance
+            threads.add(call.thread)
+        if len(threads) > 1:
+            raise Failed(f"not to be folded, since these are {len(threads)} threads")
         self.note_deed("server", f"makes {count} more calls like these")
+        self.steps[-1]["thread"] = threads.pop()
 
     def pass_time(self, ms):
         """The clock goes on. A sleep whose time is over ends, and the server does what it then has to do."""
@@ -107,6 +121,16 @@ class Recording:
         self.clock += ms
         self.server.pass_time(ms)
 
+    def oversleep(self, ms):
+        """The sleep is over, and the server does not run before `ms` later."""
+        sleep = self.server.sleeps_for()
+        if sleep is None:
+            raise Failed("it does not sleep, or its sleep has no end")
+        self.clock += sleep + ms
+        self.server.pass_time(sleep + ms)
+        self.note_deed("clock", f"{sleep + ms:g} ms pass, {ms:g} more than the sleep was to last")
+        self.until_asleep()
+
     # -- what is kept of a step
 
     def note_deed(self, who, does):
@@ -115,6 +139,8 @@ class Recording:
 
     def note_call(self, call, answer):
         if call.name in self.scene.get("hide", []):
+            if call.name in MOVERS:
+                self.queues.settle()
             # What it has changed belongs to the step before: or that shows a server in the middle of it.
             if self.steps and self.steps[-1]["who"] == "server":
                 self.steps[-1] |= self.state()
@@ -133,6 +159,11 @@ class Recording:
         return {"clock": round(self.clock, 1), "connections": self.queues.now(),
                 "backlog": self.server.backlog(), "ready": self.server.ready(),
                 "server": without_tokens(self.server.fields())}
+
+
+def without_count(step):
+    """Without how many bytes it moves. None is something else: the end."""
+    return re.sub(r": [1-9]\d*$", ": some", step)
 
 
 def without_tokens(fields):

@@ -200,16 +200,23 @@ class Server:
         return call
 
     def place(self):
-        """The line of the program's own code at which it stands."""
+        """The line of the program's own code at which it stands: the innermost, or that in `code_in`."""
+        places = list(self.places())
+        file, line, function = next((p for p in places if p[0] == self.scene.get("code_in")),
+                                    places[0] if places else (None, None, None))
+        if file is None:
+            return None, None
+        text = self.sources.lines(file)[line - 1].strip()
+        return {"file": file, "line": line, "function": function}, text
+
+    def places(self):
+        """File, line and function of each call of its own code, from the innermost on."""
         frame = gdb.newest_frame()
         while frame:
             sal = frame.find_sal()
             if sal.symtab and sal.symtab.filename.startswith(self.package + "/"):
-                file = sal.symtab.filename
-                return ({"file": file, "line": sal.line, "function": function_name(frame.name())},
-                        self.sources.lines(file)[sal.line - 1].strip())
+                yield sal.symtab.filename, sal.line, function_name(frame.name())
             frame = frame.older()
-        return None, None
 
     # -- what a call has brought
 
@@ -286,7 +293,7 @@ class Server:
     def pass_time(self, ms):
         self.now += int(ms * 1_000_000)
         if self.sleeps_for() is not None:
-            self.calls[0].timeout -= ms
+            self.calls[0].timeout = max(0, self.calls[0].timeout - ms)
 
     # -- what it knows
 
