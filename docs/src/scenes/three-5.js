@@ -1,6 +1,6 @@
 scene({
 "name": "three-5",
-"title": "Three clients, one thread",
+"title": "Three clients, and a place for what C does not read",
 "about": "A connects and is silent. C sends 28,000 bytes and reads late. In between B says hello, and wants its echo.",
 "program": "stage5-mio",
 "options": [],
