@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// An answer takes milliseconds. This is for a browser that hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Browser {
     child: Child,
@@ -38,7 +38,8 @@ pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
 }
 
 impl Browser {
-    /// Starts a browser with a profile of its own. `None` if there is no browser here.
+    /// Starts a browser with a profile of its own. `None` if there is no browser here, or one that does not start: in
+    /// some systems the name belongs to a program that only says how to install it.
     pub(crate) fn start(folder: &Path) -> Option<Self> {
         let program = find(&NAMES)?;
         let _ = fs::remove_dir_all(folder);
@@ -70,8 +71,16 @@ impl Browser {
         let answers = listen(BufReader::new(answers));
         let mut browser =
             Self { child, orders, answers, next_id: 0, session: String::new(), errors: Vec::new() };
-        browser.open_tab();
-        Some(browser)
+        // A browser that has ended has closed its ends, but ours keep both pipes open: so look at the process too.
+        while browser.child.try_wait().ok()?.is_none() {
+            browser.order("Browser.getVersion", json!({}));
+            if browser.answers.recv_timeout(Duration::from_secs(1)).is_ok() {
+                browser.answers.try_iter().for_each(drop);
+                browser.open_tab();
+                return Some(browser);
+            }
+        }
+        None
     }
 
     fn open_tab(&mut self) {
@@ -124,7 +133,7 @@ impl Browser {
     #[track_caller]
     pub(crate) fn wait_for(&mut self, expression: &str) {
         let poll = format!(
-            "new Promise((done) => {{ let left = 500; const look = () =>
+            "new Promise((done) => {{ let left = 3000; const look = () =>
                 ({expression}) ? done(true) : left-- ? setTimeout(look, 10) : done(false); look(); }})"
         );
         assert_eq!(self.eval(&poll), true, "it never came to: {expression}");
