@@ -3,16 +3,18 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::figures::{doing, memory, rate, short, time, unknown};
 use super::process::Queues;
 use super::server::Stats;
 use super::state::{Row, State, Who, groups};
 
 /// Prints one line. False if the reader has gone.
-pub(super) fn print(line: &str) -> io::Result<bool> {
+pub(super) fn print(line: &str) -> anyhow::Result<bool> {
     match writeln!(io::stdout(), "{line}") {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
-        printed => printed.map(|()| true),
+        printed => printed.map(|()| true).context("cannot write to stdout"),
     }
 }
 
