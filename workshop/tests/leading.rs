@@ -284,7 +284,7 @@ impl Room {
 fn picture(args: &str) -> Command {
     let mut command = Command::new("sh");
     let build = if args.contains("--attach") { "" } else { "--no-build" };
-    let script = format!("stty cols 120 rows 36; exec \"$0\" live {args} {build}");
+    let script = format!("stty cols 120 rows 36; exec \"$0\" live {build} {args}");
     command.args(["-c", &script]).arg(binary("workshop")).env("TERM", "xterm");
     command
 }

@@ -317,9 +317,11 @@ const STAGES: [&str; 6] = [
     "stage6-timers",
 ];
 
-/// Whether one of our programs understands words: with `--help` behind them it then helps.
+/// Whether one of our programs understands words: with `--help` behind them it then helps. What stands behind `--` is for
+/// another program, which would be started.
 fn understands(program: &str, words: &[&str]) -> Option<String> {
-    let output = start(program, &[words, &["--help"]].concat());
+    let (own, _) = words.split_at(words.iter().position(|it| *it == "--").unwrap_or(words.len()));
+    let output = start(program, &[own, &["--help"]].concat());
     (!output.status.success()).then(|| said(&output))
 }
 
