@@ -113,7 +113,9 @@ struct Seen {
     /// without a turn.
     turns: u32,
     looks: u32,
-    /// How many clients were here at the first of these looks: so many may have a turn before it.
+    /// How many may have a turn before it, counted at the first of these looks. A crowd that has left at once is still on
+    /// the server's list, where each name takes the place of a turn. So these are as many as were ever here at once, and
+    /// twice as many when it stops: then everyone is put on the list, those as well who are on it.
     ahead: u32,
     /// So many bytes have to be read before the stop is over.
     to_be_read: u64,
@@ -334,7 +336,8 @@ impl Watch {
     /// The server looks at the poller. A client that could have been served at the last look, and at this one, has
     /// had its turn between the two, unless there are more than fit in between.
     pub(crate) fn looks(&mut self, kernel: &mut Kernel) {
-        let here = self.here as u32;
+        let lists = if self.stop_at.is_some() { 2 } else { 1 };
+        let listed = lists * self.most_here as u32;
         for id in 0..self.seen.len() {
             let seen = &mut self.seen[id];
             if !seen.here() {
@@ -346,7 +349,7 @@ impl Watch {
                 false => end.has_input() && !seen.read_the_end,
             };
             if seen.looks == 0 {
-                seen.ahead = here;
+                seen.ahead = listed;
             }
             seen.looks = if could { seen.looks + 1 } else { 0 };
             let most = 2 + seen.ahead / TURNS_OF_ALL;

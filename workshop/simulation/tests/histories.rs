@@ -42,6 +42,16 @@ fn stage_6_keeps_its_promises() {
     check_seeds(2_000, |choices, tell| play(Stage::Six, choices, tell));
 }
 
+/// A thousand clients are let go of at once, and one that waited in the backlog comes in: their names are still on the
+/// server's list before its own. Or a stop puts a thousand on the list who are on it. That breaks no promise.
+#[test]
+fn a_crowd_that_has_left_at_once_still_takes_turns() {
+    for seed in [3_326_509, 3_525_927, 3_715_627, 3_834_705, 3_880_803] {
+        let broken = play(Stage::Six, Choices::from_seed(seed), false).violation;
+        assert!(broken.is_none(), "seed {seed}: {broken:?}");
+    }
+}
+
 #[test]
 fn the_handshake_keeps_its_promises() {
     check_seeds(2_000, handshake::play);
