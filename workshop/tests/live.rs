@@ -99,10 +99,15 @@ struct Person {
 
 impl Person {
     fn looks(args: &[&str]) -> (Self, Running) {
+        Self::looks_after("stty cols 120 rows 36", args)
+    }
+
+    /// With a terminal that a command of the shell has set up.
+    fn looks_after(command: &str, args: &[&str]) -> (Self, Running) {
         let (keyboard, terminal) = terminal().expect("Linux has them");
         let side = || terminal.try_clone().expect("a descriptor");
         let mut shell = Command::new("sh");
-        shell.args(["-c", "stty cols 120 rows 36; exec \"$0\" live \"$@\""]);
+        shell.args(["-c", &format!("{command}; exec \"$0\" live \"$@\"")]);
         shell.arg(env!("CARGO_BIN_EXE_workshop")).args(args).env("TERM", "xterm");
         shell.stdin(side()).stdout(side()).stderr(side());
         let running = Running::start(shell);
@@ -242,9 +247,30 @@ fn a_server_that_is_killed_is_told_and_the_picture_stays() {
     running.ends();
 }
 
+#[test]
+fn a_large_terminal_is_drawn_on_and_a_dumb_one_gets_lines() {
+    if !are_built() {
+        return;
+    }
+    // More cells than a u16 can count.
+    let (person, mut running) = Person::looks_after("stty cols 300 rows 300", &["--no-build"]);
+    eventually("it draws", || person.screen().is_alternate);
+    person.types("q");
+    running.ends();
+    let dumb = "stty cols 120 rows 36; export TERM=dumb";
+    let (person, mut running) = Person::looks_after(dumb, &["--no-build"]);
+    person.sees(&["1.0 s; asleep in epoll_wait"]);
+    assert!(!person.screen().is_alternate);
+    kill(running.pid(), Signal::SIGTERM).expect("it runs");
+    running.ends();
+}
+
 /// The tool without a terminal, and its lines.
 fn lines_of(args: &[&str]) -> (Running, impl Iterator<Item = String> + use<>) {
-    let mut command = live(args);
+    lines_from(live(args))
+}
+
+fn lines_from(mut command: Command) -> (Running, impl Iterator<Item = String> + use<>) {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut running = Running::start(command);
     let stdout = BufReader::new(running.child.stdout.take().expect("a pipe"));
@@ -299,30 +325,54 @@ fn a_reader_that_leaves_ends_it() {
     running.ends();
 }
 
+/// A server of another person, and where it listens.
+struct Served {
+    child: Child,
+    addr: String,
+    _watchdog: Watchdog,
+}
+
+impl Served {
+    fn start(mut command: Command) -> Self {
+        command.arg("127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::null());
+        let (mut child, _watchdog) = Watchdog::spawn(&mut command).expect("a server");
+        let mut said = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut said).expect("it says where it listens");
+        let addr = said.trim_end().strip_prefix("listening on ").unwrap_or_default().to_owned();
+        Self { child, addr, _watchdog }
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_server_that_runs_already_is_looked_at_and_stays() {
     if !are_built() {
         return;
     }
-    let mut command = Command::new(binary("stage5-mio"));
-    command.arg("127.0.0.1:0").stdout(Stdio::piped());
-    let (mut server, _watchdog) = Watchdog::spawn(&mut command).expect("a server");
-    let mut said = String::new();
-    let mut stdout = BufReader::new(server.stdout.take().expect("a pipe"));
-    stdout.read_line(&mut said).expect("it says where it listens");
-    let addr = said.trim_end().strip_prefix("listening on ").expect("an address");
-    let pid = server.id().to_string();
+    let mut server = Served::start(Command::new(binary("stage5-mio")));
+    let (pid, addr) = (server.pid(), server.addr.clone());
     let (mut running, mut lines) = lines_of(&["--attach", &pid, "--with", "n"]);
     let head = lines.next().expect("a head");
     assert_eq!(head, format!("stage5-mio on {addr}, process {pid}"));
     line_with(&mut lines, &["1 never reads (waits)", "in server ", "back 0"]);
     kill(running.pid(), Signal::SIGTERM).expect("it runs");
     running.ends();
-    assert!(server.try_wait().expect("it is ours").is_none(), "it was ended");
+    assert!(server.child.try_wait().expect("it is ours").is_none(), "it was ended");
 
     let (mut running, mut lines) = lines_of(&["--attach", &pid]);
     line_with(&mut lines, &["asleep"]);
-    server.kill().and_then(|()| server.wait()).expect("it is ours");
+    server.child.kill().and_then(|()| server.child.wait()).expect("it is ours");
     line_with(&mut lines, &[&format!("process {pid} has ended")]);
     kill(running.pid(), Signal::SIGTERM).expect("it runs");
     running.ends();
