@@ -378,6 +378,40 @@ fn a_server_that_runs_already_is_looked_at_and_stays() {
     running.ends();
 }
 
+#[test]
+fn a_server_that_is_stopped_or_whose_parent_looks_away_is_told() {
+    if !are_built() {
+        return;
+    }
+    let mut server = Served::start(Command::new(binary("stage5-mio")));
+    let pid = server.pid();
+    let (mut running, mut lines) = lines_of(&["--attach", &pid]);
+    line_with(&mut lines, &["asleep in epoll_wait 100 %"]);
+    kill(Pid::from_raw(server.child.id().cast_signed()), Signal::SIGSTOP).expect("it runs");
+    line_with(&mut lines, &["stopped, as by SIGSTOP 100 %"]);
+    // It is still listed until we wait for it.
+    server.child.kill().expect("it is ours");
+    line_with(&mut lines, &[&format!("process {pid} has ended")]);
+    kill(running.pid(), Signal::SIGTERM).expect("it runs");
+    running.ends();
+}
+
+#[test]
+fn a_server_in_another_network_is_told_from_one_that_does_not_listen() {
+    let may = Command::new("unshare").args(["-rn", "true"]).output();
+    if !are_built() || !may.is_ok_and(|may| may.status.success()) {
+        skipped("unshare may not make a network");
+        return;
+    }
+    let mut shell = Command::new("unshare");
+    shell.arg("-rn").arg(binary("stage5-mio"));
+    // There 127.0.0.1 can be listened on, though its interface is down.
+    let server = Served::start(shell);
+    let pid = server.pid();
+    let expected = format!("Error: process {pid} (stage5-mio) has another network namespace");
+    check_refused(&["--attach", &pid], &expected);
+}
+
 #[track_caller]
 fn check_refused(args: &[&str], expected: &str) {
     let Output { status, stdout, stderr } = live(args).output().expect("cannot start the tool");
