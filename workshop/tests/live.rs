@@ -397,6 +397,22 @@ fn a_server_that_is_stopped_or_whose_parent_looks_away_is_told() {
 }
 
 #[test]
+fn few_descriptors_mean_few_clients_but_no_wrong_figures() {
+    if !are_built() {
+        return;
+    }
+    let server = Served::start(Command::new(binary("stage5-mio")));
+    let pid = server.pid();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$0\" live \"$@\""]);
+    shell.arg(env!("CARGO_BIN_EXE_workshop")).args(["--attach", &pid, "--with", "c"]);
+    let (mut running, mut lines) = lines_from(shell);
+    line_with(&mut lines, &["asleep", "threads 1, ", "backlog 0; 32 silent (32 open)"]);
+    kill(running.pid(), Signal::SIGTERM).expect("it runs");
+    running.ends();
+}
+
+#[test]
 fn a_server_in_another_network_is_told_from_one_that_does_not_listen() {
     let may = Command::new("unshare").args(["-rn", "true"]).output();
     if !are_built() || !may.is_ok_and(|may| may.status.success()) {

@@ -75,7 +75,7 @@ fn stage(text: &str) -> Result<usize, String> {
 /// Looks until it is told to stop, or until its terminal or its reader has gone.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     stop::catch_signals()?;
-    os::raise_limit();
+    let descriptors = os::raise_limit();
     let launch = Launch { no_build: args.no_build, options: args.options };
     let server = match args.attach {
         Some(pid) => Server::attach(pid)?,
@@ -86,7 +86,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             Server::start(args.stage, &launch)?
         }
     };
-    let mut live = Live::new(server, launch)?;
+    let mut live = Live::new(server, launch, descriptors)?;
     live.add(&args.with.0);
     let looked = match terminal::is_there() {
         true => live.draw(),
@@ -113,13 +113,13 @@ struct Live {
 }
 
 impl Live {
-    fn new(server: Server, launch: Launch) -> anyhow::Result<Self> {
+    fn new(server: Server, launch: Launch, descriptors: u64) -> anyhow::Result<Self> {
         let mut live = Self {
             start: Instant::now(),
             server: None,
             launch,
             coming: None,
-            clients: Clients::new()?,
+            clients: Clients::new(descriptors)?,
             table: process::Table::new(),
             state: State::new(process::MISSING),
             seen_at: None,
