@@ -248,6 +248,23 @@ fn a_server_that_is_killed_is_told_and_the_picture_stays() {
 }
 
 #[test]
+fn the_last_of_several_digits_counts() {
+    if !are_built() {
+        return;
+    }
+    let (person, mut running) = Person::looks(&["--no-build", "5", "--", "--max-connections", "3"]);
+    person.sees(&["stage5-mio 127.0.0.1:", "[5]"]);
+    person.types("4166");
+    person.sees(&["stage6-timers 127.0.0.1:", "[6]"]);
+    person.types("1");
+    person.sees(&["stage1-blocking does not start: error: unexpected argument"]);
+    let title = person.screen().rows()[0].clone();
+    assert!(title.trim_start().starts_with("live") && !title.contains("pid"), "{title}");
+    person.types("q");
+    running.ends();
+}
+
+#[test]
 fn a_large_terminal_is_drawn_on_and_a_dumb_one_gets_lines() {
     if !are_built() {
         return;
