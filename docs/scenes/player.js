@@ -29,6 +29,12 @@ function fill(element, attributes, children) {
   return element;
 }
 
+/** What a button does changes. Its tip is read aloud too. */
+function nameButton(button, sign, name) {
+  button.textContent = `${sign} ${name}`;
+  fill(button, { "aria-label": name, title: name }, []);
+}
+
 /** A field's name in plain words. */
 const words = (name) => name.replace(/_/g, " ").replace(/\bfin\b/, "FIN")
   .replace(/[a-z][A-Z]/g, ([end, start]) => `${end} ${start.toLowerCase()}`)
@@ -182,7 +188,7 @@ class Player {
 
   build() {
     const { scene, parts } = this;
-    parts.caption = make("p", { class: "caption", "aria-live": "polite" });
+    parts.caption = make("p", { class: "caption" });
     parts.now = make("p", { class: "now" });
     parts.end = make("p", { class: "end" });
     parts.lanes = make("div", { class: "lanes" });
@@ -195,7 +201,7 @@ class Player {
       make("p", { class: "title" }, scene.title),
       make("p", { class: "about" }, scene.about, " ", make("span", { class: "source" }, this.source())),
       this.controls(), this.whatIfAbout(),
-      make("div", { class: "said" }, parts.caption, parts.now, parts.end),
+      make("div", { class: "said", "aria-live": "polite" }, parts.caption, parts.now, parts.end),
       parts.lanes, parts.queues,
       make("div", { class: "below" },
         make("div", {}, parts.place, parts.code),
@@ -253,8 +259,7 @@ class Player {
   toggle() {
     if (this.timer) return this.pause();
     if (this.step === this.steps.length - 1) this.show(0);
-    this.parts.play.textContent = "❚❚ Pause";
-    this.parts.play.setAttribute("aria-label", "Pause");
+    nameButton(this.parts.play, "❚❚", "Pause");
     this.tick();
   }
 
@@ -271,8 +276,7 @@ class Player {
   pause() {
     clearTimeout(this.timer);
     this.timer = null;
-    this.parts.play.textContent = "▶ Play";
-    this.parts.play.setAttribute("aria-label", "Play");
+    nameButton(this.parts.play, "▶", "Play");
   }
 
   /** mdbook turns the page with the arrow keys, so a key that we take goes no further. */
@@ -673,9 +677,12 @@ function folderOf(root) {
   return strip.slice(0, strip.lastIndexOf("/") + 1);
 }
 
+/** A recording that cannot be loaded must not stop the others. Its strip stays. */
+const attempt = (begin) => begin().catch((error) => console.error(error));
+
 async function start() {
   for (const root of document.querySelectorAll("div.scene[data-scene]")) {
-    PLAYERS.push(new Player(root, await load(folderOf(root), root.dataset.scene)));
+    await attempt(async () => PLAYERS.push(new Player(root, await load(folderOf(root), root.dataset.scene))));
   }
   // The event knows its address. `location` may have gone on to the step that we remember.
   addEventListener("hashchange", (change) => readHash(new URL(change.newURL).hash));
@@ -686,6 +693,7 @@ async function start() {
 const isForPaper = /\/print\.html$/.test(location.pathname);
 if (!isForPaper) start();
 
-window.scenePlayer = { make, draw, standing, threads, blocker, fares, event, kind, load, folderOf, isForPaper };
+window.scenePlayer = { make, draw, standing, threads, blocker, fares, event, kind, load, folderOf, nameButton,
+  attempt, isForPaper };
 
 })();

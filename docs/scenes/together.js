@@ -6,7 +6,7 @@
 "use strict";
 (() => {
 
-const { make, draw, standing, threads, blocker, fares, event, kind, load, folderOf, isForPaper } =
+const { make, draw, standing, threads, blocker, fares, event, kind, load, folderOf, nameButton, attempt, isForPaper } =
   window.scenePlayer;
 
 /**
@@ -62,7 +62,7 @@ class Together {
   toggle() {
     if (this.timer) return this.pause();
     if (this.tick === this.count - 1) this.show(0);
-    this.play.textContent = "❚❚ Pause";
+    nameButton(this.play, "❚❚", "Pause");
     this.timer = setInterval(() => {
       this.show(this.tick + 1);
       if (this.tick === this.count - 1) this.pause();
@@ -72,7 +72,7 @@ class Together {
   pause() {
     clearInterval(this.timer);
     this.timer = null;
-    this.play.textContent = "▶ Play";
+    nameButton(this.play, "▶", "Play");
   }
 
   go(by) {
@@ -204,7 +204,7 @@ async function start() {
     const folder = folderOf(root);
     root.dataset.root = folder.replace(/scenes\/$/, "");
     const names = root.dataset.scenes.split(" ").filter(Boolean);
-    new Together(root, await Promise.all(names.map((name) => load(folder, name))));
+    await attempt(async () => new Together(root, await Promise.all(names.map((name) => load(folder, name)))));
   }
 }
 

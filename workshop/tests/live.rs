@@ -99,10 +99,15 @@ struct Person {
 
 impl Person {
     fn looks(args: &[&str]) -> (Self, Running) {
+        Self::looks_after("stty cols 120 rows 36", args)
+    }
+
+    /// With a terminal that a command of the shell has set up.
+    fn looks_after(command: &str, args: &[&str]) -> (Self, Running) {
         let (keyboard, terminal) = terminal().expect("Linux has them");
         let side = || terminal.try_clone().expect("a descriptor");
         let mut shell = Command::new("sh");
-        shell.args(["-c", "stty cols 120 rows 36; exec \"$0\" live \"$@\""]);
+        shell.args(["-c", &format!("{command}; exec \"$0\" live \"$@\"")]);
         shell.arg(env!("CARGO_BIN_EXE_workshop")).args(args).env("TERM", "xterm");
         shell.stdin(side()).stdout(side()).stderr(side());
         let running = Running::start(shell);
@@ -242,9 +247,47 @@ fn a_server_that_is_killed_is_told_and_the_picture_stays() {
     running.ends();
 }
 
+#[test]
+fn the_last_of_several_digits_counts() {
+    if !are_built() {
+        return;
+    }
+    let (person, mut running) = Person::looks(&["--no-build", "5", "--", "--max-connections", "3"]);
+    person.sees(&["stage5-mio 127.0.0.1:", "[5]"]);
+    person.types("4166");
+    person.sees(&["stage6-timers 127.0.0.1:", "[6]"]);
+    person.types("1");
+    person.sees(&["stage1-blocking does not start: error: unexpected argument"]);
+    let title = person.screen().rows()[0].clone();
+    assert!(title.trim_start().starts_with("live") && !title.contains("pid"), "{title}");
+    person.types("q");
+    running.ends();
+}
+
+#[test]
+fn a_large_terminal_is_drawn_on_and_a_dumb_one_gets_lines() {
+    if !are_built() {
+        return;
+    }
+    // More cells than a u16 can count.
+    let (person, mut running) = Person::looks_after("stty cols 300 rows 300", &["--no-build"]);
+    eventually("it draws", || person.screen().is_alternate);
+    person.types("q");
+    running.ends();
+    let dumb = "stty cols 120 rows 36; export TERM=dumb";
+    let (person, mut running) = Person::looks_after(dumb, &["--no-build"]);
+    person.sees(&["1.0 s; asleep in epoll_wait"]);
+    assert!(!person.screen().is_alternate);
+    kill(running.pid(), Signal::SIGTERM).expect("it runs");
+    running.ends();
+}
+
 /// The tool without a terminal, and its lines.
 fn lines_of(args: &[&str]) -> (Running, impl Iterator<Item = String> + use<>) {
-    let mut command = live(args);
+    lines_from(live(args))
+}
+
+fn lines_from(mut command: Command) -> (Running, impl Iterator<Item = String> + use<>) {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut running = Running::start(command);
     let stdout = BufReader::new(running.child.stdout.take().expect("a pipe"));
@@ -299,33 +342,107 @@ fn a_reader_that_leaves_ends_it() {
     running.ends();
 }
 
+/// A server of another person, and where it listens.
+struct Served {
+    child: Child,
+    addr: String,
+    _watchdog: Watchdog,
+}
+
+impl Served {
+    fn start(mut command: Command) -> Self {
+        command.arg("127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::null());
+        let (mut child, _watchdog) = Watchdog::spawn(&mut command).expect("a server");
+        let mut said = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut said).expect("it says where it listens");
+        let addr = said.trim_end().strip_prefix("listening on ").unwrap_or_default().to_owned();
+        Self { child, addr, _watchdog }
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_server_that_runs_already_is_looked_at_and_stays() {
     if !are_built() {
         return;
     }
-    let mut command = Command::new(binary("stage5-mio"));
-    command.arg("127.0.0.1:0").stdout(Stdio::piped());
-    let (mut server, _watchdog) = Watchdog::spawn(&mut command).expect("a server");
-    let mut said = String::new();
-    let mut stdout = BufReader::new(server.stdout.take().expect("a pipe"));
-    stdout.read_line(&mut said).expect("it says where it listens");
-    let addr = said.trim_end().strip_prefix("listening on ").expect("an address");
-    let pid = server.id().to_string();
+    let mut server = Served::start(Command::new(binary("stage5-mio")));
+    let (pid, addr) = (server.pid(), server.addr.clone());
     let (mut running, mut lines) = lines_of(&["--attach", &pid, "--with", "n"]);
     let head = lines.next().expect("a head");
     assert_eq!(head, format!("stage5-mio on {addr}, process {pid}"));
     line_with(&mut lines, &["1 never reads (waits)", "in server ", "back 0"]);
     kill(running.pid(), Signal::SIGTERM).expect("it runs");
     running.ends();
-    assert!(server.try_wait().expect("it is ours").is_none(), "it was ended");
+    assert!(server.child.try_wait().expect("it is ours").is_none(), "it was ended");
 
     let (mut running, mut lines) = lines_of(&["--attach", &pid]);
     line_with(&mut lines, &["asleep"]);
-    server.kill().and_then(|()| server.wait()).expect("it is ours");
+    server.child.kill().and_then(|()| server.child.wait()).expect("it is ours");
     line_with(&mut lines, &[&format!("process {pid} has ended")]);
     kill(running.pid(), Signal::SIGTERM).expect("it runs");
     running.ends();
+}
+
+#[test]
+fn a_server_that_is_stopped_or_whose_parent_looks_away_is_told() {
+    if !are_built() {
+        return;
+    }
+    let mut server = Served::start(Command::new(binary("stage5-mio")));
+    let pid = server.pid();
+    let (mut running, mut lines) = lines_of(&["--attach", &pid]);
+    line_with(&mut lines, &["asleep in epoll_wait 100 %"]);
+    kill(Pid::from_raw(server.child.id().cast_signed()), Signal::SIGSTOP).expect("it runs");
+    line_with(&mut lines, &["stopped, as by SIGSTOP 100 %"]);
+    // It is still listed until we wait for it.
+    server.child.kill().expect("it is ours");
+    line_with(&mut lines, &[&format!("process {pid} has ended")]);
+    kill(running.pid(), Signal::SIGTERM).expect("it runs");
+    running.ends();
+}
+
+#[test]
+fn few_descriptors_mean_few_clients_but_no_wrong_figures() {
+    if !are_built() {
+        return;
+    }
+    let server = Served::start(Command::new(binary("stage5-mio")));
+    let pid = server.pid();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$0\" live \"$@\""]);
+    shell.arg(env!("CARGO_BIN_EXE_workshop")).args(["--attach", &pid, "--with", "c"]);
+    let (mut running, mut lines) = lines_from(shell);
+    line_with(&mut lines, &["asleep", "threads 1, ", "backlog 0; 32 silent (32 open)"]);
+    kill(running.pid(), Signal::SIGTERM).expect("it runs");
+    running.ends();
+}
+
+#[test]
+fn a_server_in_another_network_is_told_from_one_that_does_not_listen() {
+    let may = Command::new("unshare").args(["-rn", "true"]).output();
+    if !are_built() || !may.is_ok_and(|may| may.status.success()) {
+        skipped("unshare may not make a network");
+        return;
+    }
+    let mut shell = Command::new("unshare");
+    shell.arg("-rn").arg(binary("stage5-mio"));
+    // There 127.0.0.1 can be listened on, though its interface is down.
+    let server = Served::start(shell);
+    let pid = server.pid();
+    let expected = format!("Error: process {pid} (stage5-mio) has another network namespace");
+    check_refused(&["--attach", &pid], &expected);
 }
 
 #[track_caller]

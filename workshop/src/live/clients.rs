@@ -19,6 +19,10 @@ use crate::exercises::{CHUNK, Count, ON_ITS_WAY};
 /// No more than this: each is a descriptor here and one in the server, and a line in the kernel's table that we read.
 const MOST_CLIENTS: usize = 2_000;
 
+/// So many descriptors are for the rest of us: the pipes to a server, the files of `/proc`. Without them there would be
+/// clients, and no figures.
+const OTHER_DESCRIPTORS: u64 = 32;
+
 /// How much all clients that flood send in a second, together. A server that takes less is busy all the time. One that
 /// could take more leaves time for the picture: a gigabyte through stage 5 costs 0.9 s of CPU in a debug build, the
 /// clients' part included.
@@ -73,6 +77,7 @@ pub(super) enum End {
 /// The clients that are there, in the order in which they came.
 pub(super) struct Clients {
     runtime: Runtime,
+    most: usize,
     all: Vec<Client>,
     floods: Arc<Mutex<usize>>,
 }
@@ -95,16 +100,19 @@ struct Seen {
 }
 
 impl Clients {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    /// `descriptors`: how many we may have.
+    pub(super) fn new(descriptors: u64) -> anyhow::Result<Self> {
         let mut builder = runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(THREADS).enable_all().build();
         let runtime = runtime.context("cannot start tokio")?;
-        Ok(Self { runtime, all: Vec::new(), floods: Arc::default() })
+        let left = usize::try_from(descriptors.saturating_sub(OTHER_DESCRIPTORS));
+        let most = left.map_or(MOST_CLIENTS, |left| left.min(MOST_CLIENTS));
+        Ok(Self { runtime, most, all: Vec::new(), floods: Arc::default() })
     }
 
     /// Adds clients, up to a limit. They connect if there is an address.
     pub(super) fn add(&mut self, kind: Kind, n: usize, addr: Option<SocketAddr>) {
-        for _ in 0..n.min(MOST_CLIENTS - self.all.len()) {
+        for _ in 0..n.min(self.most - self.all.len()) {
             let client = Client { kind, seen: Arc::default(), task: None };
             self.all.push(client);
             if let Some(addr) = addr {

@@ -60,6 +60,7 @@ impl Doing {
             Self::Runs => "running".to_owned(),
             Self::In(call) => format!("asleep in {call}"),
             Self::Asleep => "asleep".to_owned(),
+            Self::Stopped => "stopped, as by SIGSTOP".to_owned(),
         }
     }
 }

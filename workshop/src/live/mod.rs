@@ -75,7 +75,7 @@ fn stage(text: &str) -> Result<usize, String> {
 /// Looks until it is told to stop, or until its terminal or its reader has gone.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     stop::catch_signals()?;
-    os::raise_limit();
+    let descriptors = os::raise_limit();
     let launch = Launch { no_build: args.no_build, options: args.options };
     let server = match args.attach {
         Some(pid) => Server::attach(pid)?,
@@ -86,7 +86,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             Server::start(args.stage, &launch)?
         }
     };
-    let mut live = Live::new(server, launch)?;
+    let mut live = Live::new(server, launch, descriptors)?;
     live.add(&args.with.0);
     let looked = match terminal::is_there() {
         true => live.draw(),
@@ -103,7 +103,9 @@ struct Live {
     server: Option<Server>,
     launch: Launch,
     /// The next stage, while it is built and started.
-    coming: Option<Receiver<anyhow::Result<Server>>>,
+    coming: Option<(usize, Receiver<anyhow::Result<Server>>)>,
+    /// The stage that was asked for in the meantime.
+    next: Option<usize>,
     clients: Clients,
     table: process::Table,
     state: State,
@@ -113,13 +115,14 @@ struct Live {
 }
 
 impl Live {
-    fn new(server: Server, launch: Launch) -> anyhow::Result<Self> {
+    fn new(server: Server, launch: Launch, descriptors: u64) -> anyhow::Result<Self> {
         let mut live = Self {
             start: Instant::now(),
             server: None,
             launch,
             coming: None,
-            clients: Clients::new()?,
+            next: None,
+            clients: Clients::new(descriptors)?,
             table: process::Table::new(),
             state: State::new(process::MISSING),
             seen_at: None,
@@ -200,19 +203,25 @@ impl Live {
     /// Ends the server and starts another one. To build it may take a while, so that is done by another thread.
     fn switch(&mut self, stage: usize) {
         // One that is not ours goes on, and is what we were asked to look at.
-        if self.coming.is_some() || self.server.as_ref().is_some_and(|server| !server.is_ours()) {
+        if self.server.as_ref().is_some_and(|server| !server.is_ours()) {
+            return;
+        }
+        self.state.is_without(format!("building and starting {} …", STAGES[stage]));
+        if let Some((coming, _)) = &self.coming {
+            self.next = (*coming != stage).then_some(stage);
             return;
         }
         self.clients.disconnect();
         self.state.clients.clear();
-        self.state.is_without(format!("building and starting {} …", STAGES[stage]));
+        // Otherwise the title would name the one that ends.
+        self.state.server = None;
         let (tell, coming) = mpsc::channel();
         let (old, launch) = (self.server.take(), self.launch.clone());
         thread::spawn(move || {
             let ended = old.map_or(Ok(()), Server::end);
             let _ = tell.send(ended.and_then(|()| Server::start(stage, &launch)));
         });
-        self.coming = Some(coming);
+        self.coming = Some((stage, coming));
     }
 
     /// Looks at the threads, and from time to time at the rest.
@@ -247,13 +256,15 @@ impl Live {
     }
 
     fn take_what_comes(&mut self) {
-        let Some(come) = self.coming.as_ref().and_then(|coming| coming.try_recv().ok()) else {
-            return;
-        };
+        let coming = self.coming.as_ref();
+        let Some(come) = coming.and_then(|(_, coming)| coming.try_recv().ok()) else { return };
         (self.coming, self.was_written_to, self.seen_at) = (None, true, None);
         match come {
             Ok(server) => self.begin(server),
             Err(error) => self.state.is_without(format!("{error:#}")),
+        }
+        if let Some(stage) = self.next.take() {
+            self.switch(stage);
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) enum Doing {
     In(&'static str),
     /// Asleep, and we may not see in which call.
     Asleep,
+    /// It does nothing until SIGCONT, whatever comes.
+    Stopped,
 }
 
 /// What a process has used up, and what it holds.
@@ -90,7 +92,7 @@ impl Table {
 }
 
 use self::system::sockets;
-pub(super) use self::system::{MISSING, doing, find_server, threads, used};
+pub(super) use self::system::{MISSING, doing, find_server, is_there, threads, used};
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -114,21 +116,41 @@ mod system {
         tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
     }
 
+    /// Whether a process runs. `/proc` still lists one that has ended until its parent has heard of that.
+    pub(in super::super) fn is_there(pid: u32) -> bool {
+        match state(pid, pid) {
+            // The first thread may end before the others.
+            Some('Z') => threads(pid).len() > 1,
+            Some(_) => true,
+            // To open the file takes a descriptor, and we may be out of them. To look for it takes none.
+            None => Path::new(&format!("/proc/{pid}")).exists(),
+        }
+    }
+
+    /// As `ps` has it: `R` runs, `S` is asleep, `T` is stopped, `Z` has ended.
+    fn state(pid: u32, thread: u32) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).ok()?;
+        stat.rsplit(')').next()?.trim_start().chars().next()
+    }
+
     /// `None`: the thread has ended.
     pub(in super::super) fn doing(pid: u32, thread: u32) -> Option<Doing> {
+        let state = state(pid, thread)?;
+        // It would still be listed in the call in which the signal came.
+        if state == 'T' {
+            return Some(Doing::Stopped);
+        }
         match call_of(pid, thread) {
             Ok(Some(call)) => return Some(Doing::In(call.name)),
             Ok(None) => return Some(Doing::Runs),
             Err(_) => {}
         }
         // We may not see the call. The state, and the function of the kernel that it waits in, are for all.
-        let task = format!("/proc/{pid}/task/{thread}");
-        let stat = fs::read_to_string(format!("{task}/stat")).ok()?;
-        let state = stat.rsplit(')').next()?.trim_start().chars().next()?;
         if state == 'R' {
             return Some(Doing::Runs);
         }
-        let function = fs::read_to_string(format!("{task}/wchan")).unwrap_or_default();
+        let function = fs::read_to_string(format!("/proc/{pid}/task/{thread}/wchan"));
+        let function = function.unwrap_or_default();
         Some(call_behind(&function).map_or(Doing::Asleep, Doing::In))
     }
 
@@ -212,7 +234,14 @@ mod system {
         let found = listening.find(|listener| inodes.contains(&listener.inode));
         let found = found.with_context(|| {
             let what = if name.is_empty() { String::new() } else { format!(" ({name})") };
-            format!("process {pid}{what} is no server: it does not listen on a TCP port")
+            let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+            match network(&pid.to_string()) == network("self") {
+                true => format!("process {pid}{what} is no server: it does not listen on a TCP port"),
+                false => format!(
+                    "process {pid}{what} has another network namespace, as in a container, and we do not see its \
+                     sockets. Start live in that one: nsenter -t {pid} -n"
+                ),
+            }
         })?;
         Ok((name, found.addr))
     }
@@ -235,6 +264,10 @@ mod system {
 
     pub(in super::super) fn threads(_: u32) -> Vec<u32> {
         Vec::new()
+    }
+
+    pub(in super::super) fn is_there(_: u32) -> bool {
+        true
     }
 
     pub(in super::super) fn doing(_: u32, _: u32) -> Option<Doing> {

@@ -11,7 +11,7 @@ use std::thread;
 
 use anyhow::{Context, bail};
 
-use super::process::{MISSING, find_server, threads};
+use super::process::{find_server, is_there};
 use crate::bench::server as owned;
 use crate::exercises::{Built, reached_at, root, run_cargo};
 
@@ -104,8 +104,7 @@ impl Server {
     /// Says how it has ended, if it has.
     pub(super) fn has_ended(&mut self) -> Option<String> {
         let Some(process) = &mut self.process else {
-            let is_there = MISSING.is_some() || !threads(self.pid).is_empty();
-            return (!is_there).then(|| format!("process {} has ended", self.pid));
+            return (!is_there(self.pid)).then(|| format!("process {} has ended", self.pid));
         };
         let status = process.has_ended()?;
         Some(format!("{} has ended: {status}", self.name))

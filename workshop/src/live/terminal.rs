@@ -1,5 +1,6 @@
 //! The terminal while the picture is on it.
 
+use std::env;
 use std::io::{self, IsTerminal};
 use std::mem::ManuallyDrop;
 use std::sync::mpsc::{self, Receiver};
@@ -34,10 +35,12 @@ pub(super) struct Picture {
     terminal: ManuallyDrop<DefaultTerminal>,
 }
 
-/// Whether there is a terminal to draw on, with a size and a keyboard.
+/// Whether there is a terminal to draw on, with a size and a keyboard. A dumb one cannot move its cursor.
 pub(super) fn is_there() -> bool {
-    let has_size = || crossterm::terminal::size().is_ok_and(|(width, height)| width * height > 0);
-    io::stdin().is_terminal() && io::stdout().is_terminal() && has_size()
+    let has_size =
+        || crossterm::terminal::size().is_ok_and(|(width, height)| width > 0 && height > 0);
+    let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb && has_size()
 }
 
 impl Picture {

@@ -85,6 +85,51 @@ fn what_the_server_has_read_and_not_written_is_in_its_hand() {
     });
 }
 
+/// Its strip stays.
+#[test]
+fn a_scene_whose_recording_is_missing_stops_no_other() {
+    on_the_sample(|browser, book| {
+        let folder = PathBuf::from(book.trim_start_matches("file://"));
+        let page = fs::read_to_string(folder.join("one.html")).expect("a page");
+        let gone = "<div class=\"scene\" data-scene=\"gone\"><img src=\"scenes/one.svg\"></div>";
+        let page = page.replacen("<div class=\"scene\"", &format!("{gone}<div class=\"scene\""), 1);
+        fs::write(folder.join("gone.html"), page).expect("a page");
+        browser.open(&format!("{book}/gone.html#one.step=2"));
+        browser.wait_for(&format!("{}.dataset.step === '2'", root_of("one")));
+        let strip = format!("getComputedStyle({}.querySelector('img')).display", root_of("gone"));
+        assert_ne!(browser.eval(&strip), "none");
+    });
+}
+
+/// A screen reader says the name of a button that has the focus, and what changes in a live region.
+#[test]
+fn to_those_who_listen_the_button_is_named_by_what_it_does_and_the_end_is_said() {
+    on_the_sample(|browser, book| {
+        for (page, root) in [
+            ("one.html", root_of("one")),
+            ("many.html", "document.querySelector('.scenes')".to_owned()),
+        ] {
+            browser.open(&format!("{book}/{page}"));
+            browser.wait_for(&format!("{root}?.classList.contains('ready')"));
+            let button = format!("{root}.querySelector('.controls button:nth-of-type(2)')");
+            let names =
+                format!("{button}.ariaLabel + ', ' + ({button}.title || {button}.ariaLabel)");
+            browser.eval(&format!("{button}.click()"));
+            assert_eq!(browser.eval(&names), "Pause, Pause", "{page}");
+            browser.eval(&format!("{button}.click()"));
+            assert_eq!(browser.eval(&names), "Play, Play", "{page}");
+            for said in
+                [".caption", ".now", ".end"].iter().take(if page == "one.html" { 3 } else { 1 })
+            {
+                let is_live = format!(
+                    "{root}.querySelector('{said}').closest('[aria-live=polite]') !== null"
+                );
+                assert_eq!(browser.eval(&is_live), true, "{page}, {said}");
+            }
+        }
+    });
+}
+
 /// The page for paper has all chapters in one.
 #[test]
 fn on_the_page_for_paper_no_scene_starts_and_each_has_its_strip() {

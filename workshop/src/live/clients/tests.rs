@@ -10,7 +10,7 @@ use super::*;
 /// One client of a kind, and the server's end of its connection.
 fn connected(kind: Kind) -> (Clients, Blocking) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut clients = Clients::new().unwrap();
+    let mut clients = Clients::new(u64::MAX).unwrap();
     clients.add(kind, 1, listener.local_addr().ok());
     let server = listener.accept().unwrap().0;
     server.set_read_timeout(Some(common::testkit::deadline())).unwrap();
@@ -59,7 +59,7 @@ fn the_end_of_a_connection_is_clean_only_if_all_bytes_came_back() {
 #[test]
 fn a_client_that_finds_no_server_is_refused() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().ok();
-    let mut clients = Clients::new().unwrap();
+    let mut clients = Clients::new(u64::MAX).unwrap();
     clients.add(Kind::Silent, 1, gone);
     check_end(&clients, End::Refused);
 }
@@ -144,7 +144,7 @@ fn another_server_gets_the_same_clients() {
 
 #[test]
 fn there_are_no_more_clients_than_the_limit() {
-    let mut clients = Clients::new().unwrap();
+    let mut clients = Clients::new(u64::MAX).unwrap();
     clients.add(Kind::Silent, MOST_CLIENTS - 1, None);
     clients.add(Kind::Silent, 100, None);
     assert_eq!(clients.views().len(), MOST_CLIENTS);
