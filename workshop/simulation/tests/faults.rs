@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use simulation::{CALLER_PROMISES, PROMISES, Promise};
 
@@ -187,6 +188,9 @@ fn workspace_dependencies() -> String {
 
 /// Plants the faults, and plays them. Returns what the player says.
 fn play_all(faults: &[Fault], what: &str) -> String {
+    // The programs share a folder, and both long tests may run.
+    static FOLDER: Mutex<()> = Mutex::new(());
+    let _mine = FOLDER.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
     for (i, fault) in faults.iter().enumerate() {
         plant(fault, &dir.join(format!("fault{i}")));
