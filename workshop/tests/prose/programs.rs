@@ -457,6 +457,11 @@ fn says_no(program: &str, words: &[&str]) -> Option<String> {
             eprintln!("skipped: {program}: {error}");
             None
         }
+        // A shell says so of a program that is not here.
+        Ok(output) if output.status.code() == Some(127) => {
+            eprintln!("skipped: {}", said(&output));
+            None
+        }
         Ok(output) => (!output.status.success()).then(|| said(&output)),
     }
 }
