@@ -18,6 +18,7 @@ mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::exercises::{Number, Place, Screen, TOOL, say, write};
 use chain::Chain;
@@ -95,6 +96,23 @@ fn list(root: &Path, screen: &Screen) -> anyhow::Result<ExitCode> {
         None => say!("{NONE}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what is off, and how it came out: in `[well, as]`, all is well, or some things are not as they should be.
+fn conclude(
+    screen: &Screen,
+    faults: &[String],
+    took: Duration,
+    [well, as_it]: [&str; 2],
+) -> ExitCode {
+    faults.iter().for_each(|fault| say!("{} {fault}", screen.bad("off:", 0)));
+    let seconds = took.as_secs_f64();
+    if faults.is_empty() {
+        say!("{} {well}. {seconds:.0} s.", screen.good("ok:", 0));
+        return ExitCode::SUCCESS;
+    }
+    say!("{} thing(s) are not {as_it}. {seconds:.0} s.", faults.len());
+    ExitCode::FAILURE
 }
 
 /// What there is to say where no chain is.

@@ -11,9 +11,9 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::NONE;
 use super::chain::{Chain, Pair, sentences};
 use super::workspace::{Programs, lay_out, name};
+use super::{NONE, conclude};
 use crate::exercises::{Number, Place, Screen, Sources, Test, Verdict, say};
 
 /// More would only wait for each other: most tests wait, and the processor has much to do in between.
@@ -59,16 +59,8 @@ pub(crate) fn verify(
         let proofs = proofs(&proven, numbers);
         faults.extend(prove_all(place, screen, &proven, proofs)?);
     }
-    for fault in &faults {
-        say!("{} {fault}", screen.bad("off:", 0));
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    if faults.is_empty() {
-        say!("{} All steps are as they say. {seconds:.0} s.", screen.good("ok:", 0));
-        return Ok(ExitCode::SUCCESS);
-    }
-    say!("{} thing(s) are not as the steps say. {seconds:.0} s.", faults.len());
-    Ok(ExitCode::FAILURE)
+    let all_is = ["All steps are as they say", "as the steps say"];
+    Ok(conclude(screen, &faults, start.elapsed(), all_is))
 }
 
 /// A chain that leads to its stage, and the sources on the way.

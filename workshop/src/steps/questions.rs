@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::chain::{Chain, sentences, stage_sources};
+use super::conclude;
 use super::package::Package;
 use super::proof::{LANES, Outcomes, is_red_once, locked, why};
 use super::workspace::{Programs, THREADS, finish, put};
@@ -79,16 +80,8 @@ pub(crate) fn verify(
     let trials = questions.into_iter().map(|question| Trial::new(place, &chains, question));
     let trials = trials.collect::<anyhow::Result<Vec<_>>>()?;
     let faults = if only_read { Vec::new() } else { try_all(place, screen, &chains, trials)? };
-    for fault in &faults {
-        say!("{} {fault}", screen.bad("off:", 0));
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    if faults.is_empty() {
-        say!("{} Each change does what its page says. {seconds:.0} s.", screen.good("ok:", 0));
-        return Ok(ExitCode::SUCCESS);
-    }
-    say!("{} thing(s) are not as the pages say. {seconds:.0} s.", faults.len());
-    Ok(ExitCode::FAILURE)
+    let all_is = ["Each change does what its page says", "as the pages say"];
+    Ok(conclude(screen, &faults, start.elapsed(), all_is))
 }
 
 fn read_all(root: &Path) -> anyhow::Result<Vec<Question>> {

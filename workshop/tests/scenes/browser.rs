@@ -132,8 +132,10 @@ impl Browser {
     /// Waits until an expression is true.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, expression: &str) {
+        /// Ten milliseconds each: half of our patience.
+        const LOOKS: u32 = 3000;
         let poll = format!(
-            "new Promise((done) => {{ let left = 3000; const look = () =>
+            "new Promise((done) => {{ let left = {LOOKS}; const look = () =>
                 ({expression}) ? done(true) : left-- ? setTimeout(look, 10) : done(false); look(); }})"
         );
         assert_eq!(self.eval(&poll), true, "it never came to: {expression}");
